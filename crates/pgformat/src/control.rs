@@ -51,7 +51,6 @@ pub enum WalLevel {
 
 impl WalLevel {
     pub(crate) fn from_number(number: u32) -> Option<Self> {
-        // PostgreSQL keeps the place of a level that is gone: 0 minimal, 1 replica, 2 logical.
         match number {
             0 => Some(Self::Minimal),
             1 => Some(Self::Replica),
@@ -61,8 +60,8 @@ impl WalLevel {
     }
 }
 
-/// The copy of the newest checkpoint record.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a checkpoint record says; the control file has a copy of the newest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckpointCopy {
     /// Where replay starts.
     pub redo: Lsn,
@@ -80,6 +79,22 @@ pub struct CheckpointCopy {
     pub time: Timestamp,
     /// The oldest transaction running then; 0 for a shutdown checkpoint.
     pub oldest_active_xid: u32,
+}
+
+impl CheckpointCopy {
+    /// Reads the structure that begins `bytes`; `None` if it is cut off or its time is none.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        Some(Self {
+            redo: Lsn(u64_at(bytes, 0)?),
+            timeline: Timeline(u32_at(bytes, 8)?),
+            previous_timeline: Timeline(u32_at(bytes, 12)?),
+            full_page_writes: *bytes.get(16)? != 0,
+            next_xid: u64_at(bytes, 24)?,
+            next_oid: u32_at(bytes, 32)?,
+            time: Timestamp::from_second(u64_at(bytes, 64)?.cast_signed()).ok()?,
+            oldest_active_xid: u32_at(bytes, 80)?,
+        })
+    }
 }
 
 /// What `pg_control` says.
@@ -185,6 +200,7 @@ mod at {
     pub(super) const TIME: usize = 24;
     pub(super) const CHECKPOINT: usize = 32;
     pub(super) const CHECKPOINT_COPY: usize = 40;
+    pub(super) const CHECKPOINT_TIME: usize = CHECKPOINT_COPY + 64;
     pub(super) const MIN_RECOVERY_POINT: usize = 136;
     pub(super) const MIN_RECOVERY_POINT_TIMELINE: usize = 144;
     pub(super) const BACKUP_START: usize = 152;
@@ -285,20 +301,6 @@ impl Fields<'_> {
         })
     }
 
-    fn checkpoint_copy(&self) -> Result<CheckpointCopy, ControlError> {
-        let base = at::CHECKPOINT_COPY;
-        Ok(CheckpointCopy {
-            redo: self.lsn(base),
-            timeline: Timeline(self.u32(base + 8)),
-            previous_timeline: Timeline(self.u32(base + 12)),
-            full_page_writes: self.flag(base + 16),
-            next_xid: self.u64(base + 24),
-            next_oid: self.u32(base + 32),
-            time: self.time(base + 64, "checkpoint time")?,
-            oldest_active_xid: self.u32(base + 80),
-        })
-    }
-
     fn decode(&self, version: MajorVersion) -> Result<ControlFile, ControlError> {
         let wal_level = self.u32(at::WAL_LEVEL);
         Ok(ControlFile {
@@ -309,7 +311,9 @@ impl Fields<'_> {
             state: self.state()?,
             written_at: self.time(at::TIME, "time")?,
             checkpoint: self.lsn(at::CHECKPOINT),
-            checkpoint_copy: self.checkpoint_copy()?,
+            checkpoint_copy: CheckpointCopy::decode(&self.0[at::CHECKPOINT_COPY..]).ok_or(
+                ControlError::Value { field: "checkpoint time", value: self.u64(at::CHECKPOINT_TIME) },
+            )?,
             min_recovery_point: self.lsn(at::MIN_RECOVERY_POINT),
             min_recovery_point_timeline: Timeline(self.u32(at::MIN_RECOVERY_POINT_TIMELINE)),
             backup_start: self.lsn(at::BACKUP_START),

@@ -63,9 +63,9 @@ pub fn treatment(path: &str) -> Treatment {
     if EMPTIED_DIRECTORIES.contains(&path) || path == "pg_wal" {
         return Treatment::KeepEmpty;
     }
-    let emptied = |directory: &&str| path.strip_prefix(*directory).is_some_and(|rest| rest.starts_with('/'));
+    let inside = |directory: &&str| path.strip_prefix(*directory).is_some_and(|rest| rest.starts_with('/'));
     // What is below `pg_wal` is left out, but for the two directories matched above.
-    if path.starts_with("pg_wal/") || EMPTIED_DIRECTORIES.iter().any(|directory| emptied(directory)) {
+    if path.starts_with("pg_wal/") || EMPTIED_DIRECTORIES.iter().any(inside) {
         return Treatment::Leave;
     }
     if path.split('/').any(is_left_name) || is_temporary_relation(path) {
