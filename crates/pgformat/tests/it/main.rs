@@ -1,0 +1,6 @@
+//! Holds the decoders against PostgreSQL itself, and against bytes that nobody wrote.
+
+mod control;
+mod mutation;
+mod server;
+mod wal;

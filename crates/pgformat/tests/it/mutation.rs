@@ -1,0 +1,1 @@
+//! Decoders against bytes that nobody wrote (F1, F2).
