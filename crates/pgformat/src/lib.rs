@@ -11,6 +11,7 @@
 //! Deliberately absent: reading files, speaking to a server, and any knowledge of the vault.
 
 mod bytes;
+mod catalogue;
 mod control;
 mod files;
 mod history;
@@ -18,10 +19,13 @@ mod label;
 mod oid;
 mod page;
 mod relation;
+pub mod search;
 mod segment;
+mod targets;
 mod version;
 pub mod wal;
 
+pub use catalogue::{CatalogueDatabase, CatalogueRelation, CatalogueSnapshot, RelationName};
 pub use control::{
     CheckpointCopy, ClusterState, ControlError, ControlFile, PG_CONTROL_PATH, PG_CONTROL_SIZE_BYTES, WalLevel,
 };
@@ -35,4 +39,5 @@ pub use oid::{DEFAULT_TABLESPACE, GLOBAL_TABLESPACE, Oid, RelationLocator};
 pub use page::{PAGE_SIZE_BYTES, Page, PageHeader, PageState, checksum, is_zero, verify};
 pub use relation::{Fork, RELATION_SEGMENT_BLOCKS, RelationFile, RelationFileName};
 pub use segment::{SegmentSize, SegmentSizeError, WalFileName, WalName};
+pub use targets::{Landmarks, Target, TargetHit, TargetSearch};
 pub use version::{MajorVersion, UnsupportedVersionError};

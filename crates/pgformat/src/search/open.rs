@@ -1,0 +1,225 @@
+//! What the transactions that are still open have done so far.
+//!
+//! Heap records come in long runs of one transaction and one relation: the newest such pair is counted
+//! aside, and joins the rest when another comes.
+
+use crate::wal::{Layout, Xids};
+use crate::{Fork, Oid, PAGE_SIZE_BYTES, RelationLocator};
+use lifeboat_base::Lsn;
+use std::collections::HashMap;
+
+/// Most transactions that are followed at once: more than `max_connections` ever is, with subtransactions.
+pub const OPEN_TRANSACTIONS_LIMIT: usize = 1 << 18;
+/// Most relations counted over all open transactions, and most files whose kind is remembered.
+pub const ENTRIES_LIMIT: usize = 1 << 20;
+
+/// Rows changed in one relation by one transaction.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tally {
+    pub(super) inserted: u64,
+    pub(super) updated: u64,
+    pub(super) deleted: u64,
+}
+
+/// One transaction, so far.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Transaction {
+    pub(super) first_lsn: Lsn,
+    pub(super) tallies: HashMap<RelationLocator, Tally>,
+    /// Files that it made, in order.
+    pub(super) created: Vec<RelationLocator>,
+    /// Relations that a record says it truncated: database and OID.
+    pub(super) truncated: Vec<(Oid, Oid)>,
+    pub(super) dropped_databases: Vec<Oid>,
+}
+
+impl Transaction {
+    fn entries(&self) -> usize {
+        self.tallies.len() + self.created.len() + self.truncated.len() + self.dropped_databases.len()
+    }
+
+    fn absorb(&mut self, other: Self) {
+        self.first_lsn = self.first_lsn.min(other.first_lsn);
+        for (locator, tally) in other.tallies {
+            self.tallies.entry(locator).or_default().add(tally);
+        }
+        self.created.extend(other.created);
+        self.truncated.extend(other.truncated);
+        self.dropped_databases.extend(other.dropped_databases);
+    }
+}
+
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.inserted += other.inserted;
+        self.updated += other.updated;
+        self.deleted += other.deleted;
+    }
+}
+
+/// What a file that no snapshot knows holds, by what was written to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FileKind {
+    Rows,
+    Toast,
+    Index,
+}
+
+#[derive(Debug)]
+struct Run {
+    xid: u32,
+    locator: RelationLocator,
+    first_lsn: Lsn,
+    tally: Tally,
+}
+
+/// All open transactions.
+#[derive(Debug, Default)]
+pub(super) struct OpenTransactions {
+    transactions: HashMap<u32, Transaction>,
+    entries: usize,
+    kinds: HashMap<RelationLocator, FileKind>,
+    run: Option<Run>,
+    incomplete: bool,
+}
+
+impl OpenTransactions {
+    #[inline]
+    pub(super) fn insert(&mut self, xid: u32, lsn: Lsn, locator: RelationLocator, rows: u64, toast: bool) {
+        if toast {
+            self.learn(locator, FileKind::Toast);
+            return;
+        }
+        self.count(xid, lsn, locator).inserted += rows;
+    }
+
+    #[inline]
+    pub(super) fn update(&mut self, xid: u32, lsn: Lsn, locator: RelationLocator) {
+        self.count(xid, lsn, locator).updated += 1;
+    }
+
+    #[inline]
+    pub(super) fn delete(&mut self, xid: u32, lsn: Lsn, locator: RelationLocator) {
+        self.count(xid, lsn, locator).deleted += 1;
+    }
+
+    /// A speculative insertion met a conflict.
+    pub(super) fn take_back(&mut self, xid: u32, lsn: Lsn, locator: RelationLocator) {
+        let tally = self.count(xid, lsn, locator);
+        tally.inserted = tally.inserted.saturating_sub(1);
+    }
+
+    pub(super) fn truncate(&mut self, xid: u32, lsn: Lsn, relations: impl Iterator<Item = (Oid, Oid)>) {
+        for relation in relations {
+            self.note(xid, lsn, |transaction| transaction.truncated.push(relation));
+        }
+    }
+
+    pub(super) fn create(&mut self, xid: u32, lsn: Lsn, locator: RelationLocator, fork: Fork) {
+        if fork == Fork::Main && xid != 0 {
+            self.note(xid, lsn, |transaction| transaction.created.push(locator));
+        }
+    }
+
+    pub(super) fn drop_database(&mut self, xid: u32, lsn: Lsn, database: Oid) {
+        self.note(xid, lsn, |transaction| transaction.dropped_databases.push(database));
+    }
+
+    pub(super) fn has_created(&self, xid: u32) -> bool {
+        self.transactions.get(&xid).is_some_and(|transaction| !transaction.created.is_empty())
+    }
+
+    /// Index pages end in a part of their access method; pages of rows do not.
+    pub(super) fn see_images(&mut self, xid: u32, layout: &Layout<'_>) {
+        const SPECIAL_OFFSET: usize = 16;
+        for block in layout.blocks().filter(|block| !block.image_compressed && block.fork == Fork::Main) {
+            let special = block.image.and_then(|image| crate::bytes::u16_at(image, SPECIAL_OFFSET));
+            let is_index = special.is_some_and(|special| usize::from(special) < PAGE_SIZE_BYTES);
+            let created = self.transactions.get(&xid).map(|transaction| transaction.created.as_slice());
+            if is_index && created.is_some_and(|created| created.contains(&block.locator)) {
+                self.learn(block.locator, FileKind::Index);
+            }
+        }
+    }
+
+    pub(super) fn abort(&mut self, xid: u32, subxacts: Xids<'_>) {
+        self.end_run();
+        for xid in std::iter::once(xid).chain(subxacts.iter()) {
+            self.remove(xid);
+        }
+    }
+
+    /// What the transaction and its subtransactions have done.
+    pub(super) fn commit(&mut self, xid: u32, lsn: Lsn, subxacts: Xids<'_>) -> Transaction {
+        self.end_run();
+        let mut whole = self.remove(xid).unwrap_or(Transaction { first_lsn: lsn, ..Transaction::default() });
+        for part in subxacts.iter().filter_map(|xid| self.remove(xid)) {
+            whole.absorb(part);
+        }
+        whole
+    }
+
+    /// Forgets transactions older than the oldest that runs: the server crashed while they did.
+    pub(super) fn forget_before(&mut self, oldest_running_xid: u32) {
+        self.end_run();
+        // Transaction numbers go in a circle: half of it is the past.
+        let is_past = |xid: u32| xid.wrapping_sub(oldest_running_xid).cast_signed() < 0;
+        let past: Vec<u32> = self.transactions.keys().copied().filter(|xid| is_past(*xid)).collect();
+        for xid in past {
+            self.remove(xid);
+        }
+    }
+
+    /// What the file holds, going by what was written to it.
+    pub(super) fn kind_of(&self, locator: &RelationLocator) -> Option<FileKind> {
+        self.kinds.get(locator).copied()
+    }
+
+    pub(super) fn learn(&mut self, locator: RelationLocator, kind: FileKind) {
+        if self.kinds.len() < ENTRIES_LIMIT {
+            self.kinds.insert(locator, kind);
+        } else {
+            self.incomplete |= !self.kinds.contains_key(&locator);
+        }
+    }
+
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.incomplete
+    }
+
+    #[inline]
+    fn count(&mut self, xid: u32, lsn: Lsn, locator: RelationLocator) -> &mut Tally {
+        let same = self.run.as_ref().is_some_and(|run| run.xid == xid && run.locator == locator);
+        if !same {
+            self.end_run();
+        }
+        let run = || Run { xid, locator, first_lsn: lsn, tally: Tally::default() };
+        &mut self.run.get_or_insert_with(run).tally
+    }
+
+    fn end_run(&mut self) {
+        let Some(Run { xid, locator, first_lsn, tally }) = self.run.take() else { return };
+        self.note(xid, first_lsn, |transaction| transaction.tallies.entry(locator).or_default().add(tally));
+    }
+
+    /// Writes something down for a transaction (S1).
+    fn note(&mut self, xid: u32, lsn: Lsn, write: impl FnOnce(&mut Transaction)) {
+        let known = self.transactions.contains_key(&xid);
+        if self.entries >= ENTRIES_LIMIT || (!known && self.transactions.len() >= OPEN_TRANSACTIONS_LIMIT) {
+            self.incomplete = true;
+            return;
+        }
+        let fresh = || Transaction { first_lsn: lsn, ..Transaction::default() };
+        let transaction = self.transactions.entry(xid).or_insert_with(fresh);
+        transaction.first_lsn = transaction.first_lsn.min(lsn);
+        let before = transaction.entries();
+        write(transaction);
+        self.entries += transaction.entries() - before;
+    }
+
+    fn remove(&mut self, xid: u32) -> Option<Transaction> {
+        let transaction = self.transactions.remove(&xid)?;
+        self.entries = self.entries.saturating_sub(transaction.entries());
+        Some(transaction)
+    }
+}
