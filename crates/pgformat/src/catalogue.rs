@@ -75,6 +75,8 @@ pub(crate) enum RelationKind {
 pub(crate) struct KnownRelation {
     pub(crate) name: RelationName,
     pub(crate) kind: RelationKind,
+    /// For a TOAST relation, its table.
+    pub(crate) toast_of: Option<Oid>,
 }
 
 /// All snapshots together, to look names up in.
@@ -83,6 +85,8 @@ pub(crate) struct Names {
     relations: Vec<KnownRelation>,
     by_file: HashMap<RelationLocator, usize>,
     by_oid: HashMap<(Oid, Oid), usize>,
+    /// The newest TOAST relation of a table, by database and table.
+    toast: HashMap<(Oid, Oid), usize>,
     databases: HashMap<Oid, String>,
 }
 
@@ -109,10 +113,13 @@ impl Names {
                 'S' => RelationKind::Sequence,
                 _ => RelationKind::Auxiliary,
             };
-            let CatalogueRelation { oid, schema, name, .. } = relation;
-            self.relations.push(KnownRelation { name: RelationName { oid, schema, name }, kind });
+            let CatalogueRelation { oid, schema, name, toast_of, .. } = relation;
+            self.relations.push(KnownRelation { name: RelationName { oid, schema, name }, kind, toast_of });
             self.relations.len() - 1
         });
+        if let Some(table) = relation.toast_of {
+            self.toast.entry((database, table)).or_insert(index);
+        }
         if locator.relfilenode.0 != 0 {
             self.by_file.entry(locator).or_insert(index);
         }
@@ -124,6 +131,22 @@ impl Names {
 
     pub(crate) fn by_oid(&self, database: Oid, relation: Oid) -> Option<&KnownRelation> {
         self.by_oid.get(&(database, relation)).and_then(|index| self.relations.get(*index))
+    }
+
+    pub(crate) fn toast_of(&self, database: Oid, table: Oid) -> Option<&KnownRelation> {
+        self.toast.get(&(database, table)).and_then(|index| self.relations.get(*index))
+    }
+
+    /// A table has got a new TOAST relation, which has the number of its first file.
+    pub(crate) fn replace_toast(&mut self, table: Oid, file: RelationLocator) {
+        let Some(old) = self.toast_of(file.database, table) else { return };
+        let name = RelationName { oid: file.relfilenode, ..old.name.clone() };
+        let kind = RelationKind::Auxiliary;
+        self.relations.push(KnownRelation { name, kind, toast_of: Some(table) });
+        let index = self.relations.len() - 1;
+        self.by_file.insert(file, index);
+        self.by_oid.insert((file.database, file.relfilenode), index);
+        self.toast.insert((file.database, table), index);
     }
 
     pub(crate) fn database(&self, database: Oid) -> Option<&str> {

@@ -23,10 +23,11 @@ pub(super) fn effects(
     for database in &transaction.dropped_databases {
         effects.push(Effect { kind: EffectKind::DropDatabase, ..blank(names, *database) });
     }
+    let replaced = files.replaced(names);
     dropped_relations(names, open, &files, &mut effects);
-    replaced_relations(names, open, transaction, &files, &mut effects);
+    replaced_relations(names, transaction, &replaced, &mut effects);
     changed_rows(options, names, open, transaction, &files, &mut effects);
-    follow_files(names, &files);
+    follow_files(names, &files, &replaced);
     remember_kinds(names, open, transaction);
 
     let lost_rows = |effect: &Effect| !is_sequence(names, effect) && effect.kind != EffectKind::Rewrite;
@@ -73,16 +74,86 @@ impl Files {
         self.dropped_oids.contains(&(database, oid))
     }
 
-    /// Known relations with rows that kept their OID and lost their files.
-    fn replaced<'a>(
-        &'a self,
-        names: &'a Names,
-    ) -> impl Iterator<Item = (RelationLocator, &'a KnownRelation)> {
-        self.given_up.iter().filter_map(|locator| {
+    /// Known relations with rows that kept their OID and lost their files, and how.
+    fn replaced(&self, names: &Names) -> Vec<Replaced> {
+        let with_rows = self.given_up.iter().filter_map(|locator| {
             let known = names.by_file(locator).filter(|known| known.kind == RelationKind::Rows)?;
-            (!self.was_dropped(locator.database, known.name.oid)).then_some((*locator, known))
-        })
+            let oid = known.name.oid;
+            let kept = !self.was_dropped(locator.database, oid);
+            kept.then(|| Replaced {
+                file: *locator,
+                oid,
+                toast: self.toast_of(names, *locator, oid),
+                fate: Fate::Truncated,
+            })
+        });
+        let mut replaced: Vec<_> = with_rows.collect();
+        self.decide(&mut replaced);
+        replaced
     }
+
+    fn toast_of(&self, names: &Names, file: RelationLocator, table: Oid) -> Toast {
+        let Some(toast) = names.toast_of(file.database, table) else { return Toast::None };
+        if self.was_dropped(file.database, toast.name.oid) {
+            return Toast::Dropped;
+        }
+        let is_its = |locator: &&RelationLocator| {
+            names.by_file(locator).is_some_and(|known| known.toast_of == Some(table))
+        };
+        self.given_up.iter().find(is_its).map_or(Toast::None, |file| Toast::Replaced(*file))
+    }
+
+    /// Shares the transient relations out among the replaced ones.
+    fn decide(&self, replaced: &mut [Replaced]) {
+        let transients = self.inherited.len();
+        let certain = replaced.iter().filter(|relation| relation.toast == Toast::Dropped).count();
+        let left = transients.saturating_sub(certain);
+        let open = || replaced.iter().filter(|relation| relation.toast != Toast::Dropped);
+        let (open_count, needed) =
+            (open().count(), open().map(|relation| relation.toast.transients()).sum::<usize>());
+        let fate = match left {
+            0 => Fate::Truncated,
+            left if left == needed || open_count == 1 => Fate::Rewritten,
+            _ => Fate::Unclear,
+        };
+        for relation in replaced {
+            relation.fate = if relation.toast == Toast::Dropped { Fate::Rewritten } else { fate };
+        }
+    }
+}
+
+/// A relation whose files were replaced.
+struct Replaced {
+    file: RelationLocator,
+    oid: Oid,
+    toast: Toast,
+    fate: Fate,
+}
+
+/// What became of the TOAST relation of a replaced one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Toast {
+    /// It has none, or it was not touched.
+    None,
+    /// It lost this file, as its table did.
+    Replaced(RelationLocator),
+    /// It was dropped, the transient relation's having come in its place: only a rewrite does so.
+    Dropped,
+}
+
+impl Toast {
+    /// How many transient files a rewrite inherits: the table's, and where the TOAST relation stays, its
+    /// and its index's.
+    const fn transients(self) -> usize {
+        if matches!(self, Self::Replaced(_)) { 3 } else { 1 }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Truncated,
+    Rewritten,
+    Unclear,
 }
 
 fn blank(names: &Names, database: Oid) -> Effect {
@@ -117,50 +188,54 @@ fn dropped_relations(names: &Names, open: &OpenTransactions, files: &Files, effe
         });
         effects.push(Effect { kind: EffectKind::Drop, file, ..of_relation(names, *database, known) });
     }
-    // Files of relations that no snapshot knows: those that rows were seen in, else, if nothing else of
-    // the transaction is known, whatever may have held rows.
-    let nothing_known = effects.is_empty() && files.given_up.iter().all(|l| names.by_file(l).is_none());
+    dropped_strangers(names, open, files, effects);
+}
+
+/// Files of relations that no snapshot knows: those that rows were seen in; else, if nothing else of the
+/// transaction is known, whatever may have held rows.
+fn dropped_strangers(names: &Names, open: &OpenTransactions, files: &Files, effects: &mut Vec<Effect>) {
+    let strangers: Vec<_> =
+        files.given_up.iter().filter(|locator| names.by_file(locator).is_none()).collect();
+    let had_rows = |locator: &RelationLocator| open.kind_of(locator) == Some(FileKind::Rows);
+    let nothing_known = effects.is_empty()
+        && strangers.len() == files.given_up.len()
+        && !strangers.iter().any(|locator| had_rows(locator));
     let replaced = files.dropped_oids.is_empty() && !files.born.is_empty();
-    for locator in files.given_up.iter().filter(|locator| names.by_file(locator).is_none()) {
+    for locator in strangers {
+        let guess =
+            nothing_known && open.kind_of(locator).is_none() && locator.relfilenode.0 >= FIRST_USER_OID;
         let by_number = files.was_dropped(locator.database, locator.relfilenode);
-        let told = match open.kind_of(locator) {
-            Some(FileKind::Rows) => true,
-            Some(FileKind::Toast | FileKind::Index) => false,
-            None => nothing_known && locator.relfilenode.0 >= FIRST_USER_OID,
-        };
-        if !told || (!files.inherited.is_empty() && !by_number) {
+        let rewritten = !files.inherited.is_empty() && !by_number;
+        if rewritten || !(had_rows(locator) || guess) {
             continue;
         }
         let kind = if replaced { EffectKind::Truncate } else { EffectKind::Drop };
-        let certain = by_number && open.kind_of(locator) == Some(FileKind::Rows);
+        let certain = by_number && had_rows(locator);
         effects.push(Effect { kind, file: Some(*locator), certain, ..blank(names, locator.database) });
     }
 }
 
 fn replaced_relations(
     names: &Names,
-    open: &OpenTransactions,
     transaction: &Transaction,
-    files: &Files,
+    replaced: &[Replaced],
     effects: &mut Vec<Effect>,
 ) {
-    let replaced: Vec<_> = files.replaced(names).collect();
-    let rewritten = files.inherited.iter().filter(|l| open.kind_of(l) != Some(FileKind::Index)).count();
-    for (file, known) in &replaced {
-        let database = file.database;
-        let named = transaction.truncated.contains(&(database, known.name.oid));
-        let (kind, certain) = match rewritten {
-            _ if named => (EffectKind::Truncate, true),
-            0 => (EffectKind::Truncate, true),
-            count if count >= replaced.len() => (EffectKind::Rewrite, true),
-            _ => (EffectKind::Truncate, false),
+    for relation in replaced {
+        let database = relation.file.database;
+        let Some(known) = names.by_oid(database, relation.oid) else { continue };
+        let named = transaction.truncated.contains(&(database, relation.oid));
+        let (kind, certain) = match relation.fate {
+            Fate::Rewritten if !named => (EffectKind::Rewrite, true),
+            fate => (EffectKind::Truncate, named || fate == Fate::Truncated),
         };
-        let file = Some(*file);
+        let file = Some(relation.file);
         effects.push(Effect { kind, file, certain, ..of_relation(names, database, known) });
     }
-    // A relation made and truncated in one transaction keeps its file; so may be named only by the record.
+    // A relation made and truncated in one transaction keeps its file, and a partitioned table has none:
+    // only the record names them.
     for (database, oid) in &transaction.truncated {
-        let told = replaced.iter().any(|(_, known)| known.name.oid == *oid);
+        let told = replaced.iter().any(|relation| relation.oid == *oid);
         if let Some(known) = names.by_oid(*database, *oid).filter(|k| !told && k.kind == RelationKind::Rows) {
             effects.push(Effect { kind: EffectKind::Truncate, ..of_relation(names, *database, known) });
         }
@@ -203,18 +278,38 @@ fn changed_rows(
 }
 
 /// Lets names move on to the files that took the place of old ones.
-fn follow_files(names: &mut Names, files: &Files) {
-    let replaced: Vec<_> = files.replaced(names).map(|(locator, _)| locator).collect();
-    let (old, new) = if files.dropped_oids.is_empty() {
-        (&files.given_up, &files.born)
-    } else {
-        (&replaced, &files.inherited)
-    };
-    if old.len() != new.len() {
+fn follow_files(names: &mut Names, files: &Files, replaced: &[Replaced]) {
+    let nothing_dropped = files.dropped_oids.is_empty();
+    if nothing_dropped && files.given_up.len() == files.born.len() {
+        for (old, new) in files.given_up.iter().zip(&files.born) {
+            names.follow(old, *new);
+        }
         return;
     }
-    for (old, new) in old.iter().zip(new) {
-        names.follow(old, *new);
+    let rewritten = || replaced.iter().filter(|relation| relation.fate == Fate::Rewritten);
+    let needed: usize = rewritten().map(|relation| relation.toast.transients()).sum();
+    if needed != files.inherited.len() {
+        return;
+    }
+    let mut inherited = files.inherited.iter();
+    for relation in rewritten() {
+        let Some(table) = inherited.next() else { return };
+        names.follow(&relation.file, *table);
+        match relation.toast {
+            Toast::None => {}
+            Toast::Replaced(toast) => {
+                if let (Some(new), Some(_index)) = (inherited.next(), inherited.next()) {
+                    names.follow(&toast, *new);
+                }
+            }
+            // The transient relation's own TOAST relation was made right after it, and stays.
+            Toast::Dropped => {
+                let after = files.born.iter().skip_while(|file| *file != table).nth(1);
+                if let Some(new) = after.filter(|file| !files.inherited.contains(file)) {
+                    names.replace_toast(relation.oid, *new);
+                }
+            }
+        }
     }
 }
 

@@ -10,16 +10,16 @@
 //!   relation leaves the catalogues, and only then. Partitioned tables, which have no files, show by it too.
 //! - **Rewritten** (`VACUUM FULL`, `CLUSTER`, `ALTER TABLE`, `REFRESH`): the rows are copied to a transient
 //!   relation, which gives its file away and is dropped: statistics of an OID are removed that is the number
-//!   of *a file born in this transaction that survives it*.
+//!   of *a file born in this transaction that survives it*. A table has one such file, and two more (TOAST
+//!   and its index) where its TOAST relation stays; where that is dropped, a rewrite is certain.
 //! - **Truncated**: the files are replaced, and neither holds. With `wal_level=logical` a record names the
 //!   truncated relations outright.
-//! - Where one transaction has replaced more tables than it had transient relations, some were truncated and
-//!   some rewritten, and which is not known. All are reported as truncated, [`Effect::certain`] false: a
-//!   false alarm costs a look, a missed truncation costs the data.
+//! - Where the transient files are neither none nor as many as rewrites of all replaced tables need, some
+//!   were truncated and some rewritten, and which is not known. All are reported as truncated,
+//!   [`Effect::certain`] false: a false alarm costs a look, a missed truncation costs the data.
 //!
 //! Names follow files: a transaction that only truncates makes the new files in the order in which it gives
-//! up the old ones (the commit lists these newest first), and transient relations pair with rewritten ones
-//! likewise.
+//! up the old ones (the commit lists these newest first); rewritten tables inherit in turn.
 //!
 //! # Invariants
 //! - **S1 bounded.** At most [`OPEN_TRANSACTIONS_LIMIT`] and [`ENTRIES_LIMIT`]; beyond them counting stops

@@ -6,7 +6,7 @@
 use crate::wal::{Layout, Xids};
 use crate::{Fork, Oid, PAGE_SIZE_BYTES, RelationLocator};
 use lifeboat_base::Lsn;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Most transactions that are followed at once: more than `max_connections` ever is, with subtransactions.
 pub const OPEN_TRANSACTIONS_LIMIT: usize = 1 << 18;
@@ -79,6 +79,8 @@ pub(super) struct OpenTransactions {
     transactions: HashMap<u32, Transaction>,
     entries: usize,
     kinds: HashMap<RelationLocator, FileKind>,
+    /// Files made by transactions that had no number yet.
+    ownerless: HashSet<RelationLocator>,
     run: Option<Run>,
     incomplete: bool,
 }
@@ -116,8 +118,12 @@ impl OpenTransactions {
     }
 
     pub(super) fn create(&mut self, xid: u32, lsn: Lsn, locator: RelationLocator, fork: Fork) {
-        if fork == Fork::Main && xid != 0 {
-            self.note(xid, lsn, |transaction| transaction.created.push(locator));
+        match (fork, xid) {
+            // A transaction whose first record this is has no number yet (CREATE TABLE from 16 on).
+            (Fork::Main, 0) if self.ownerless.len() < ENTRIES_LIMIT => _ = self.ownerless.insert(locator),
+            (Fork::Main, 0) => self.incomplete = true,
+            (Fork::Main, xid) => self.note(xid, lsn, |transaction| transaction.created.push(locator)),
+            _ => {}
         }
     }
 
@@ -156,6 +162,11 @@ impl OpenTransactions {
         for part in subxacts.iter().filter_map(|xid| self.remove(xid)) {
             whole.absorb(part);
         }
+        // Whoever fills a file that nobody has owned has made it.
+        let Self { ownerless, .. } = self;
+        let own = whole.tallies.keys().copied().filter(|locator| ownerless.remove(locator));
+        let own: Vec<_> = own.collect();
+        whole.created.splice(0..0, own);
         whole
     }
 

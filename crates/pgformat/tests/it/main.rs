@@ -2,5 +2,6 @@
 
 mod control;
 mod mutation;
+mod search;
 mod server;
 mod wal;

@@ -39,14 +39,14 @@ do $$ begin for i in 1..300 loop begin insert into t values (-1000 - i, 'sub'); 
 truncate t;
 ";
 
-struct Wal {
+pub struct Wal {
     bytes: Vec<u8>,
     start: Lsn,
     system_id: SystemId,
 }
 
 /// All WAL from the first segment that is there.
-fn read_wal(cluster: &Cluster<'_>) -> Wal {
+pub fn read_wal(cluster: &Cluster<'_>) -> Wal {
     let control = ControlFile::parse(&cluster.read(PG_CONTROL_PATH)).unwrap();
     let names =
         std::fs::read_dir(cluster.wal()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
@@ -176,7 +176,7 @@ fn expectations(record: &Record<'_>) -> Vec<String> {
 }
 
 /// Reads `bytes` in pieces of `piece` and hands every record to `each`.
-fn read_all(
+pub fn read_all(
     wal: &Wal,
     options: ReaderOptions,
     piece: usize,
