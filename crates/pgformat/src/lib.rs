@@ -14,6 +14,7 @@ mod bytes;
 mod catalogue;
 mod control;
 mod files;
+pub mod fuzz;
 mod history;
 mod label;
 mod oid;
