@@ -1,1 +1,3 @@
 //! Lifeboat: postgres.
+
+pub mod client;
