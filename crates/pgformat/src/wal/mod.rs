@@ -11,6 +11,8 @@ mod record;
 mod rmgr;
 mod storage;
 mod system;
+#[cfg(test)]
+mod tests;
 mod xact;
 
 pub use content::{Content, DecodeError, Locators, Oids, WalTime, Xids};

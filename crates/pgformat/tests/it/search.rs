@@ -184,6 +184,13 @@ fn what_destroyed_the_data_is_found_with_compressed_images() {
 }
 
 #[test]
+fn what_destroyed_the_data_is_found_with_logical_wal() {
+    for installation in Installation::all() {
+        story_is_found(&installation, "wal_level=logical");
+    }
+}
+
+#[test]
 fn targets_are_found_where_the_server_says_they_are() {
     for installation in Installation::all() {
         let cluster = Cluster::start(&installation, "track_commit_timestamp=on");

@@ -72,6 +72,10 @@ pub struct Cluster<'a> {
 
 impl<'a> Cluster<'a> {
     pub fn start(installation: &'a Installation, settings: &str) -> Self {
+        Self::start_with_segments(installation, 16, settings)
+    }
+
+    pub fn start_with_segments(installation: &'a Installation, segment_mib: u32, settings: &str) -> Self {
         let scratch = tempfile::Builder::new().prefix("lifeboat-pgformat-").tempdir().unwrap();
         if is_root() {
             let path = scratch.path().to_str().unwrap();
@@ -80,7 +84,9 @@ impl<'a> Cluster<'a> {
         let cluster = Self { installation, scratch };
         let data = cluster.data();
         let data = data.to_str().unwrap();
-        installation.must("initdb", &["-D", data, "-k", "-A", "trust", "-U", "postgres", "--no-sync"]);
+        let segments = format!("--wal-segsize={segment_mib}");
+        installation
+            .must("initdb", &["-D", data, "-k", "-A", "trust", "-U", "postgres", "--no-sync", &segments]);
         let socket = cluster.scratch.path().to_str().unwrap();
         let common = format!(
             "listen_addresses=''\nunix_socket_directories='{socket}'\nfsync=off\nautovacuum=off\n\

@@ -1,0 +1,245 @@
+//! The reader over WAL made by hand: each way to end, and what survives on the way.
+
+use super::page::{LONG_HEADER_SIZE_BYTES, SHORT_HEADER_SIZE_BYTES, WAL_PAGE_SIZE_BYTES, WalPageError};
+use super::*;
+use crate::{MajorVersion, SegmentSize};
+use lifeboat_base::{Lsn, SystemId};
+
+const SEGMENT_BYTES: u64 = 1 << 20;
+const START: u64 = SEGMENT_BYTES;
+const TIMELINE: u32 = 1;
+
+/// Writes WAL as PostgreSQL 17 would, from the start of a segment of 1 MiB.
+struct Writer {
+    bytes: Vec<u8>,
+    previous: u64,
+}
+
+impl Writer {
+    fn new() -> Self {
+        Self { bytes: Vec::new(), previous: START - 64 }
+    }
+
+    fn position(&self) -> u64 {
+        START + self.bytes.len() as u64
+    }
+
+    fn page_header(&mut self, flags: u16, remaining: u32) {
+        let position = self.position();
+        let long = position.is_multiple_of(SEGMENT_BYTES);
+        self.bytes.extend(0xD116u16.to_le_bytes());
+        self.bytes.extend((flags | if long { 2 } else { 0 }).to_le_bytes());
+        self.bytes.extend(TIMELINE.to_le_bytes());
+        self.bytes.extend(position.to_le_bytes());
+        self.bytes.extend(remaining.to_le_bytes());
+        self.bytes.extend([0; 4]);
+        if long {
+            self.bytes.extend(42u64.to_le_bytes());
+            self.bytes.extend((SEGMENT_BYTES as u32).to_le_bytes());
+            self.bytes.extend((WAL_PAGE_SIZE_BYTES as u32).to_le_bytes());
+        }
+    }
+
+    /// A record with `main_bytes` of main data; returns where it begins.
+    fn record(&mut self, rmgr: Rmgr, info: u8, main_bytes: usize) -> Lsn {
+        self.unfinished(rmgr, info, main_bytes, usize::MAX)
+    }
+
+    /// The same, but the server crashed after `written` bytes of it.
+    fn unfinished(&mut self, rmgr: Rmgr, info: u8, main_bytes: usize, written: usize) -> Lsn {
+        if self.bytes.len().is_multiple_of(WAL_PAGE_SIZE_BYTES) {
+            self.page_header(0, 0);
+        }
+        let lsn = self.position();
+        let mut record = Vec::new();
+        record.extend((24 + 5 + main_bytes as u32).to_le_bytes());
+        record.extend(7u32.to_le_bytes());
+        record.extend(self.previous.to_le_bytes());
+        record.extend([info, rmgr.0, 0, 0]);
+        let mut body = vec![254];
+        body.extend((main_bytes as u32).to_le_bytes());
+        body.resize(5 + main_bytes, 0xAB);
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&body), &record);
+        record.extend(crc.to_le_bytes());
+        record.extend(body);
+        let mut rest = &record[..record.len().min(written)];
+        while !rest.is_empty() {
+            if self.bytes.len().is_multiple_of(WAL_PAGE_SIZE_BYTES) {
+                let left = record.len() - (written.min(record.len()) - rest.len());
+                self.page_header(1, left as u32);
+            }
+            let room = WAL_PAGE_SIZE_BYTES - self.bytes.len() % WAL_PAGE_SIZE_BYTES;
+            let (now, later) = rest.split_at(rest.len().min(room));
+            self.bytes.extend(now);
+            rest = later;
+        }
+        if written >= record.len() {
+            self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
+            self.previous = lsn;
+        }
+        Lsn(lsn)
+    }
+
+    fn zeros_to(&mut self, multiple: usize) {
+        self.bytes.resize(self.bytes.len().next_multiple_of(multiple), 0);
+    }
+}
+
+fn options() -> ReaderOptions {
+    ReaderOptions::new(MajorVersion::V17, SegmentSize::new(SEGMENT_BYTES).unwrap())
+}
+
+/// Where records begin, and how it ends.
+#[track_caller]
+fn read(bytes: &[u8], options: ReaderOptions) -> (Vec<Lsn>, End) {
+    let whole = read_pieces(bytes, options, bytes.len().max(1));
+    for piece in [1, 7, 8000] {
+        assert_eq!(read_pieces(bytes, options, piece), whole, "in pieces of {piece}");
+    }
+    whole
+}
+
+fn read_pieces(bytes: &[u8], options: ReaderOptions, piece: usize) -> (Vec<Lsn>, End) {
+    let mut reader = RecordReader::new(options, Start::Anywhere(Lsn(START)));
+    let mut lsns = Vec::new();
+    for bytes in bytes.chunks(piece) {
+        let mut feed = reader.feed(bytes);
+        while let Step::Record(record) = feed.next() {
+            assert!(!options.verify_crc || record.crc_holds());
+            assert!(record.layout().is_ok());
+            lsns.push(record.lsn);
+        }
+    }
+    (lsns, reader.end())
+}
+
+#[test]
+fn records_cross_pages_and_segments() {
+    let mut writer = Writer::new();
+    let lsns: Vec<_> =
+        (0..400).map(|n| writer.record(Rmgr::HEAP, 0, [0, 1, 30, 5000, 20_000][n % 5])).collect();
+    assert!(writer.bytes.len() as u64 > SEGMENT_BYTES);
+    let end = writer.position();
+    let (found, why) = read(&writer.bytes, options());
+    assert_eq!(found, lsns);
+    assert_eq!(why, End { at: Lsn(end), why: EndReason::NeedMore });
+    let none = ReaderOptions { wanted: RmgrSet::of(&[]), ..options() };
+    assert_eq!(read(&writer.bytes, none), (vec![], why));
+}
+
+#[test]
+fn zeros_end_wal_where_the_last_record_ends() {
+    let mut writer = Writer::new();
+    let lsn = writer.record(Rmgr::HEAP, 0, 100);
+    let end = Lsn(writer.position());
+    writer.zeros_to(WAL_PAGE_SIZE_BYTES * 3);
+    assert_eq!(read(&writer.bytes, options()), (vec![lsn], End { at: end, why: EndReason::Zeros }));
+}
+
+#[test]
+fn a_record_cut_off_needs_more() {
+    let mut writer = Writer::new();
+    let first = writer.record(Rmgr::HEAP, 0, 100);
+    let end = Lsn(writer.position());
+    writer.record(Rmgr::HEAP, 0, 20_000);
+    for cut in [1, 3, 20, 100, 9000, 20_000] {
+        let bytes = &writer.bytes[..end.bytes_since(Lsn(START)) as usize + cut];
+        assert_eq!(read(bytes, options()), (vec![first], End { at: end, why: EndReason::NeedMore }));
+    }
+}
+
+#[test]
+fn w1_a_flipped_bit_ends_wal_before_its_record() {
+    let mut writer = Writer::new();
+    let first = writer.record(Rmgr::HEAP, 0, 100);
+    let (end, from) = (Lsn(writer.position()), writer.bytes.len());
+    let second = writer.record(Rmgr::HEAP, 0, 9000);
+    writer.record(Rmgr::HEAP, 0, 10);
+    for byte in (from..from + 9000).step_by(13) {
+        // Page headers have no CRC; the test below breaks them field by field.
+        if byte % WAL_PAGE_SIZE_BYTES < SHORT_HEADER_SIZE_BYTES {
+            continue;
+        }
+        let mut bytes = writer.bytes.clone();
+        bytes[byte] ^= 0x10;
+        let (found, why) = read(&bytes, options());
+        assert_eq!((found, why.at), (vec![first], end), "byte {byte}: {}", why.why);
+    }
+    let mut bytes = writer.bytes.clone();
+    bytes[from + 30] ^= 1;
+    assert_eq!(read(&bytes, options()).1.why, EndReason::Crc { lsn: second });
+    bytes[from + 8] ^= 1;
+    assert!(matches!(read(&bytes, options()).1.why, EndReason::Previous { .. }));
+    bytes[from + 17] = 99;
+    assert_eq!(read(&bytes, options()).1.why, EndReason::Rmgr { lsn: second, rmgr: Rmgr(99) });
+    bytes[from..from + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert_eq!(read(&bytes, options()).1.why, EndReason::Length { lsn: second, bytes: u32::MAX });
+}
+
+#[test]
+fn a_switch_goes_on_in_the_next_segment() {
+    let mut writer = Writer::new();
+    let first = writer.record(Rmgr::XLOG, 0x40, 0);
+    // What is left there from an earlier life of the file is not looked at.
+    writer.bytes.resize(SEGMENT_BYTES as usize, 0xEE);
+    let second = writer.record(Rmgr::HEAP, 0, 10);
+    let (found, why) = read(&writer.bytes, options());
+    assert_eq!((found, why.why), (vec![first, second], EndReason::NeedMore));
+}
+
+#[test]
+fn a_record_that_a_crash_cut_off_is_overwritten() {
+    let mut writer = Writer::new();
+    let first = writer.record(Rmgr::HEAP, 0, 7000);
+    writer.unfinished(Rmgr::HEAP, 0, 20_000, 6000);
+    writer.zeros_to(WAL_PAGE_SIZE_BYTES);
+    writer.page_header(8, 0);
+    let second = writer.record(Rmgr::XLOG, 0xD0, 16);
+    let (found, why) = read(&writer.bytes, options());
+    assert_eq!((found, why.why), (vec![first, second], EndReason::NeedMore));
+}
+
+#[test]
+fn pages_that_belong_elsewhere_end_wal() {
+    let mut writer = Writer::new();
+    writer.record(Rmgr::HEAP, 0, 8000);
+    let page = writer.bytes.len().next_multiple_of(WAL_PAGE_SIZE_BYTES);
+    writer.record(Rmgr::HEAP, 0, 9000);
+    let damaged = |offset: usize, value: &[u8]| {
+        let mut bytes = writer.bytes.clone();
+        bytes[offset..offset + value.len()].copy_from_slice(value);
+        match read(&bytes, options()).1.why {
+            EndReason::Page { source, .. } => source,
+            why => panic!("{why}"),
+        }
+    };
+    assert!(matches!(damaged(page + 8, &[1]), WalPageError::Elsewhere { .. }));
+    assert!(matches!(damaged(page + 16, &[1]), WalPageError::Continuation { .. }));
+    assert!(matches!(damaged(page, &[0x10]), WalPageError::OtherVersion { .. }));
+    assert!(matches!(damaged(page, &[0x11]), WalPageError::Version(_)));
+    assert!(matches!(damaged(page + 2, &[0xFF]), WalPageError::Flags(_)));
+    assert!(matches!(damaged(page + 4, &[0]), WalPageError::Timeline { .. }));
+    let other = ReaderOptions { system_id: Some(SystemId(41)), ..options() };
+    let EndReason::Page { source, lsn } = read(&writer.bytes, other).1.why else { panic!() };
+    assert_eq!(lsn, Lsn(START));
+    assert_eq!(source, WalPageError::System { expected: SystemId(41), found: SystemId(42) });
+}
+
+#[test]
+fn reading_begins_at_the_first_record_of_a_page() {
+    let mut writer = Writer::new();
+    let lsns: Vec<_> = (0..60).map(|n| writer.record(Rmgr::HEAP, 0, n * 100)).collect();
+    for from in (0..writer.bytes.len()).step_by(1000) {
+        let start = Lsn(START + from as u64);
+        let mut reader = RecordReader::new(options(), Start::Anywhere(start));
+        let mut feed = reader.feed(&writer.bytes[from..]);
+        let Step::Record(record) = feed.next() else { continue };
+        let page = Lsn(start.0.next_multiple_of(WAL_PAGE_SIZE_BYTES as u64));
+        assert_eq!(Some(&record.lsn), lsns.iter().find(|lsn| **lsn > page), "from {start}");
+    }
+    let at = lsns[7];
+    let mut reader = RecordReader::new(options(), Start::Record(at));
+    let mut feed = reader.feed(&writer.bytes[at.bytes_since(Lsn(START)) as usize..]);
+    assert!(matches!(feed.next(), Step::Record(record) if record.lsn == at));
+    assert_eq!(LONG_HEADER_SIZE_BYTES as u64, lsns[0].bytes_since(Lsn(START)));
+}
