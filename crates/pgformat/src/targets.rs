@@ -4,9 +4,12 @@
 //! restore point. [`TargetSearch`] finds that record; [`Landmarks`] keeps the newest of what a position can
 //! be judged by.
 
-use crate::wal::{Checkpoint, Content, DecodeError, Record, WalTime};
+use crate::wal::{Checkpoint, Content, DecodeError, Record, Rmgr, RmgrSet, WalTime};
 use jiff::Timestamp;
 use lifeboat_base::{Lsn, LsnRange};
+
+/// Who writes the records that recovery can stop at.
+const WITH_TARGETS: [Rmgr; 2] = [Rmgr::XLOG, Rmgr::TRANSACTION];
 
 /// What to look for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,11 +46,20 @@ impl TargetSearch {
         Self { target }
     }
 
+    /// The resource managers whose records hold targets.
+    #[must_use]
+    pub fn wanted() -> RmgrSet {
+        RmgrSet::of(&WITH_TARGETS)
+    }
+
     /// Takes the next record; tells whether it is the one.
     ///
     /// # Errors
     /// [`DecodeError`] if the record is damaged.
     pub fn feed(&self, record: &Record<'_>) -> Result<Option<TargetHit>, DecodeError> {
+        if !WITH_TARGETS.contains(&record.header.rmgr) {
+            return Ok(None);
+        }
         let (time, xid) = match record.content()? {
             Content::Commit(commit) => (commit.time, commit.xid),
             Content::RestorePoint(point) => match &self.target {
@@ -85,6 +97,10 @@ impl Landmarks {
     /// [`DecodeError`] if the record is damaged.
     pub fn feed(&mut self, record: &Record<'_>) -> Result<(), DecodeError> {
         let range = LsnRange { start: record.lsn, end: record.end_lsn };
+        self.last_record = Some(range);
+        if !WITH_TARGETS.contains(&record.header.rmgr) {
+            return Ok(());
+        }
         match record.content()? {
             Content::Checkpoint(checkpoint) => self.last_checkpoint = Some((record.lsn, checkpoint)),
             Content::Commit(commit) => {
@@ -93,7 +109,6 @@ impl Landmarks {
             }
             _ => {}
         }
-        self.last_record = Some(range);
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! Lifeboat needs to understand. Records of other resource managers are walked over.
 
 mod content;
+mod end;
 mod heap;
 mod page;
 mod reader;
@@ -16,9 +17,10 @@ mod tests;
 mod xact;
 
 pub use content::{Content, DecodeError, Locators, Oids, WalTime, Xids};
+pub use end::{End, EndReason};
 pub use heap::HeapTruncate;
 pub use page::{WAL_PAGE_SIZE_BYTES, WalPageError, WalPageHeader, WalSegmentIdentity};
-pub use reader::{End, EndReason, Feed, RECORD_LIMIT_BYTES, ReaderOptions, RecordReader, Start, Step};
+pub use reader::{Feed, RECORD_LIMIT_BYTES, ReaderOptions, RecordReader, Start, Step};
 pub use record::{BlockReference, Layout, RECORD_HEADER_SIZE_BYTES, Record, RecordHeader};
 pub use rmgr::{Rmgr, RmgrSet};
 pub use storage::{DatabaseDrop, RelationMapUpdate, StorageCreate, StorageTruncate};
