@@ -16,7 +16,7 @@ use super::end::{End, EndReason};
 use super::page::{LONG_HEADER_SIZE_BYTES, SHORT_HEADER_SIZE_BYTES, WAL_PAGE_SIZE_BYTES};
 use super::page::{WalPageError, WalPageHeader};
 use super::record::{RECORD_HEADER_SIZE_BYTES, Record, RecordHeader};
-use super::rmgr::{Rmgr, RmgrSet};
+use super::rmgr::RmgrSet;
 use crate::{MajorVersion, SegmentSize};
 use lifeboat_base::{Lsn, SystemId, Timeline};
 
