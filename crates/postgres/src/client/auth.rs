@@ -81,15 +81,16 @@ impl Login<'_> {
                 Message::AuthenticationCleartextPassword => {
                     self.forbid_when_bound()?;
                     let password = self.password()?;
-                    let sent = frontend::password_message(password.reveal().as_bytes(), wire.queue());
-                    sent.map_err(|_| ClientError::Unsendable)?;
+                    let sent =
+                        wire.queue(|buffer| frontend::password_message(password.reveal().as_bytes(), buffer));
+                    sent.map_err(ClientError::from)?;
                 }
                 Message::AuthenticationMd5Password(body) => {
                     self.forbid_when_bound()?;
                     let password = self.password()?;
                     let hash = md5_hash(self.user.as_bytes(), password.reveal().as_bytes(), body.salt());
-                    let sent = frontend::password_message(hash.as_bytes(), wire.queue());
-                    sent.map_err(|_| ClientError::Unsendable)?;
+                    let sent = wire.queue(|buffer| frontend::password_message(hash.as_bytes(), buffer));
+                    sent.map_err(ClientError::from)?;
                 }
                 Message::AuthenticationSasl(body) => scram = self.begin_scram(&body, wire)?,
                 Message::AuthenticationSaslContinue(body) => {
@@ -97,8 +98,8 @@ impl Login<'_> {
                         return Err(self.unexpected().into());
                     };
                     exchange.update(body.data()).map_err(|source| self.not_proven(source))?;
-                    let sent = frontend::sasl_response(exchange.message(), wire.queue());
-                    sent.map_err(|_| ClientError::Unsendable)?;
+                    let sent = wire.queue(|buffer| frontend::sasl_response(exchange.message(), buffer));
+                    sent.map_err(ClientError::from)?;
                 }
                 Message::AuthenticationSaslFinal(body) => {
                     let Scram::Running { mut exchange, bound } = scram else {
@@ -161,8 +162,7 @@ impl Login<'_> {
             _ => return Err(self.unsupported("an unknown SASL mechanism")),
         };
         let exchange = ScramSha256::new(self.password()?.reveal().as_bytes(), binding);
-        frontend::sasl_initial_response(mechanism, exchange.message(), wire.queue())
-            .map_err(|_| ClientError::Unsendable)?;
+        wire.queue(|buffer| frontend::sasl_initial_response(mechanism, exchange.message(), buffer))?;
         Ok(Scram::Running { exchange, bound })
     }
 

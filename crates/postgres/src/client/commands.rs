@@ -7,7 +7,7 @@
 
 use super::connection::Connection;
 use super::error::ClientError;
-use super::quote::quote_identifier;
+use super::quote::quote_replication_identifier;
 use super::row::{Row, RowError};
 use bytes::Bytes;
 use lifeboat_base::{Lsn, SystemId, Timeline};
@@ -97,7 +97,7 @@ impl Connection {
     /// # Errors
     /// [`ClientError`]; the server reports an error if there is no such setting.
     pub async fn show(&mut self, setting: &str) -> Result<String, ClientError> {
-        let names: Vec<String> = setting.split('.').map(quote_identifier).collect();
+        let names: Vec<_> = setting.split('.').map(quote_replication_identifier).collect::<Result<_, _>>()?;
         let row = self.query_one(&format!("SHOW {}", names.join("."))).await?;
         let value = row.columns().first().map(|column| row.text(column).map(str::to_owned));
         value.unwrap_or(Err(RowError::NoRow)).map_err(|error| self.bad_row(error))
@@ -115,7 +115,7 @@ impl Connection {
         let temporary = if options.temporary { " TEMPORARY" } else { "" };
         // The older spelling, which every version takes.
         let reserve = if options.reserve_wal { " RESERVE_WAL" } else { "" };
-        let name = quote_identifier(slot);
+        let name = quote_replication_identifier(slot)?;
         self.run_for_slot(&format!("CREATE_REPLICATION_SLOT {name}{temporary} PHYSICAL{reserve}"), slot)
             .await?;
         Ok(())
@@ -126,7 +126,8 @@ impl Connection {
     /// # Errors
     /// [`ClientError`], among them [`super::Refusal::SlotMissing`] and [`super::Refusal::SlotInUse`].
     pub async fn drop_slot(&mut self, slot: &str) -> Result<(), ClientError> {
-        self.run_for_slot(&format!("DROP_REPLICATION_SLOT {}", quote_identifier(slot)), slot).await?;
+        let name = quote_replication_identifier(slot)?;
+        self.run_for_slot(&format!("DROP_REPLICATION_SLOT {name}"), slot).await?;
         Ok(())
     }
 
@@ -135,7 +136,7 @@ impl Connection {
     /// # Errors
     /// [`ClientError`]; older servers report a syntax error, ask `pg_replication_slots` there.
     pub async fn read_slot(&mut self, slot: &str) -> Result<Option<SlotPosition>, ClientError> {
-        let command = format!("READ_REPLICATION_SLOT {}", quote_identifier(slot));
+        let command = format!("READ_REPLICATION_SLOT {}", quote_replication_identifier(slot)?);
         let row = self.run_for_slot(&command, slot).await?;
         let row = row.ok_or_else(|| self.bad_row(RowError::NoRow))?;
         let read = || {

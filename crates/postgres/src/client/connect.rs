@@ -11,7 +11,8 @@
 
 use super::Password;
 use super::auth::{Login, LoginError};
-use super::connection::{CancelTarget, Connection, Session};
+use super::cancel::CancelTarget;
+use super::connection::{Connection, Session};
 use super::conninfo::{Conninfo, Host, Keepalive, Place, SslMode, TargetSessionAttrs};
 use super::endpoint::Endpoint;
 use super::error::{ClientError, Refusal};
@@ -241,7 +242,7 @@ impl Connector<'_> {
         }
         parameters.extend(info.application_name.as_deref().map(|name| ("application_name", name)));
         parameters.extend(info.options.as_deref().map(|options| ("options", options)));
-        frontend::startup_message(parameters, wire.queue()).map_err(|_| ClientError::Unsendable)?;
+        wire.queue(|buffer| frontend::startup_message(parameters, buffer))?;
 
         let password = || self.password(host);
         let login = Login {

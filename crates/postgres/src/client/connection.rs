@@ -10,22 +10,20 @@
 //! Deliberately absent: prepared statements and parameters. Commands here are few and our own; values
 //! go through [`super::quote_literal`].
 
-use super::connect::{Purpose, explain, open_channel};
-use super::conninfo::Keepalive;
+use super::cancel::{CancelHandle, CancelTarget};
+use super::connect::{Purpose, explain};
 use super::endpoint::Endpoint;
 use super::error::ClientError;
 use super::row::{Columns, Row, RowError, read_columns};
 use super::server_error::ServerError;
-use super::tls::Tls;
 use super::wire::{Incoming, Wire, WireError};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use postgres_protocol::message::backend::Message;
 use postgres_protocol::message::frontend;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 /// Bytes of rows that [`Connection::query`] gathers.
@@ -48,16 +46,6 @@ pub(super) struct Session {
     pub(super) purpose: Purpose,
     pub(super) encrypted: bool,
     pub(super) local: Option<IpAddr>,
-}
-
-/// Where a cancel request must go: the very address that the session has.
-#[derive(Clone)]
-pub(super) struct CancelTarget {
-    pub(super) endpoint: Endpoint,
-    pub(super) tls: Option<Tls>,
-    pub(super) name: String,
-    pub(super) keepalive: Keepalive,
-    pub(super) limit: Duration,
 }
 
 /// The server's version, as `15.20` or `9.6.24`.
@@ -232,7 +220,7 @@ impl Connection {
         if self.busy {
             return Err(ClientError::Busy { endpoint: self.session.endpoint.clone() });
         }
-        frontend::query(command, self.wire.queue()).map_err(|_| ClientError::Unsendable)?;
+        self.wire.queue(|buffer| frontend::query(command, buffer))?;
         self.running = Running { label: label(command), slot: slot.map(str::to_owned), ..Running::default() };
         self.busy = true;
         match self.wire.flush().await {
@@ -336,8 +324,7 @@ impl Connection {
     }
 
     async fn refuse_copy_in(&mut self) -> Result<(), ClientError> {
-        frontend::copy_fail("this client sends no data", self.wire.queue())
-            .map_err(|_| ClientError::Unsendable)?;
+        self.wire.queue(|buffer| frontend::copy_fail("this client sends no data", buffer))?;
         self.wire.flush().await.map_err(|error| self.lost(error))
     }
 
@@ -424,9 +411,12 @@ impl Connection {
 
     /// Says goodbye. Dropping a connection ends it too, and the server logs an unexpected end.
     pub async fn close(mut self) {
-        frontend::terminate(self.wire.queue());
         let goodbye = async {
-            // Nobody is left to tell if this fails: the connection is gone either way.
+            // Nobody is left to tell if any of this fails: the connection is gone either way.
+            let _ = self.wire.queue(|buffer| {
+                frontend::terminate(buffer);
+                Ok(())
+            });
             let _ = self.wire.flush().await;
             let _ = self.wire.shutdown().await;
         };
@@ -490,46 +480,6 @@ impl CopyOut<'_> {
             }
         }
         Ok(None)
-    }
-}
-
-/// Ends a connection's running command from elsewhere.
-#[derive(Clone)]
-pub struct CancelHandle {
-    target: CancelTarget,
-    key: (i32, i32),
-}
-
-impl fmt::Debug for CancelHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CancelHandle({}, process {})", self.target.endpoint, self.key.0)
-    }
-}
-
-impl CancelHandle {
-    /// Asks the server to end the command. The command's own stream tells whether it did; an encrypted
-    /// session is cancelled over an encrypted one.
-    ///
-    /// # Errors
-    /// [`ClientError`] if the server could not be asked.
-    pub async fn cancel(&self) -> Result<(), ClientError> {
-        let CancelTarget { endpoint, tls, name, keepalive, limit } = &self.target;
-        let request = async {
-            let mut channel = open_channel(endpoint, keepalive, tls.as_ref(), name).await?;
-            if tls.is_some() && !channel.encrypted {
-                return Err(ClientError::TlsRefused { endpoint: endpoint.clone(), mode: "require" });
-            }
-            let mut request = BytesMut::new();
-            frontend::cancel_request(self.key.0, self.key.1, &mut request);
-            let broken = |source| ClientError::Broken { endpoint: endpoint.clone(), source };
-            channel.stream.write_all(&request).await.map_err(broken)?;
-            channel.stream.flush().await.map_err(broken)?;
-            // The server closes once it has acted; how it closes does not matter.
-            let _ = channel.stream.read_u8().await;
-            Ok(())
-        };
-        let late = |_| ClientError::ConnectTimeout { endpoint: endpoint.to_string(), limit: *limit };
-        timeout(*limit, request).await.map_err(late)?
     }
 }
 

@@ -1,7 +1,7 @@
 //! What went wrong with a server, in words that help at 3 a.m., and what to do about it.
 //!
 //! # Invariants
-//! - Servers are understood by SQLSTATE and by the names of settings and routines, which no language
+//! - Servers are understood by SQLSTATE and by the names of settings and files, which no language
 //!   setting translates; their prose is only passed on.
 //! - `Display` says what we know and what to do next; the server's own words are the `source`.
 //! - What a server says before it is authenticated is not passed on.
@@ -11,6 +11,7 @@ use super::passfile::PassfileError;
 use super::row::RowError;
 use super::server_error::ServerError;
 use super::tls::TlsSetupError;
+use super::wire::Unsendable;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -137,7 +138,7 @@ pub enum ClientError {
     },
     /// The server could not prove that it knows the password, or broke the login's rules.
     #[error(
-        "{endpoint} did not prove that it knows the password of `{user}`: it may be an impostor, nothing was sent on"
+        "{endpoint} did not prove that it knows the password of `{user}`: it may be an impostor; the password itself was not shown to it"
     )]
     ServerNotProven {
         /// Which server.
@@ -227,6 +228,14 @@ pub enum ClientError {
     /// What was to be sent cannot be.
     #[error("the command cannot be sent: it contains a zero byte or is too long")]
     Unsendable,
+    /// No name in the replication protocol can hold a double quote.
+    #[error(
+        "`{name}` cannot be named in a replication command; a slot has 1 to 63 lower-case letters, digits and underscores"
+    )]
+    BadName {
+        /// As given.
+        name: String,
+    },
     /// A row does not hold what was expected.
     #[error("the answer of {endpoint} does not have the expected form")]
     Row {
@@ -235,6 +244,12 @@ pub enum ClientError {
         /// What was off.
         source: RowError,
     },
+}
+
+impl From<Unsendable> for ClientError {
+    fn from(_: Unsendable) -> Self {
+        Self::Unsendable
+    }
 }
 
 fn list(failures: &[ClientError]) -> String {
@@ -267,6 +282,7 @@ impl ClientError {
             | Self::NoPassword { .. }
             | Self::UnsupportedLogin { .. }
             | Self::ServerNotProven { .. }
+            | Self::BadName { .. }
             | Self::NoChannelBinding { .. } => Advice::FixConfiguration,
             Self::Refusal { refusal, .. } => refusal.advice(),
             Self::Server { source, .. } => source.advice(),

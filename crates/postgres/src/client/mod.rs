@@ -12,6 +12,7 @@
 //! Deliberately absent: prepared statements, binary values, logical replication, connection pools.
 
 mod auth;
+mod cancel;
 mod commands;
 mod connect;
 mod connection;
@@ -27,11 +28,10 @@ mod server_error;
 mod tls;
 mod wire;
 
+pub use cancel::CancelHandle;
 pub use commands::{HistoryFile, SlotOptions, SlotPosition, SystemIdentity};
 pub use connect::Purpose;
-pub use connection::{
-    CancelHandle, CommandEvent, CommandStream, Connection, CopyOut, ResultSet, ServerVersion,
-};
+pub use connection::{CommandEvent, CommandStream, Connection, CopyOut, ResultSet, ServerVersion};
 pub use conninfo::{ChannelBinding, Conninfo, ConninfoError, Host, Place, SslMode, TargetSessionAttrs};
 pub use endpoint::Endpoint;
 pub use error::{Advice, ClientError, Refusal};

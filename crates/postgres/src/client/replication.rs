@@ -21,7 +21,7 @@
 
 use super::connection::Connection;
 use super::error::ClientError;
-use super::quote::quote_identifier;
+use super::quote::quote_replication_identifier;
 use super::row::{Columns, Row, RowError, read_columns};
 use super::server_error::ServerError;
 use super::wire::Incoming;
@@ -138,7 +138,8 @@ impl Connection {
         start: &StartReplication,
         clock: Arc<dyn Clock>,
     ) -> Result<Replication, ClientError> {
-        let slot = start.slot.as_deref().map(|slot| format!(" SLOT {}", quote_identifier(slot)));
+        let slot = start.slot.as_deref().map(quote_replication_identifier).transpose()?;
+        let slot = slot.map(|slot| format!(" SLOT {slot}"));
         let timeline = start.timeline.map(|timeline| format!(" TIMELINE {timeline}"));
         let command = format!(
             "START_REPLICATION{} PHYSICAL {}{}",
@@ -204,7 +205,7 @@ impl Replication {
         if !matches!(self.phase, Phase::Copying) || self.stopping {
             return Ok(());
         }
-        self.queue_status(reply_requested);
+        self.queue_status(reply_requested)?;
         let limit = self.silence_limit;
         let late = |_| ClientError::Silent { endpoint: self.connection.session.endpoint.clone(), limit };
         timeout(limit, self.connection.wire.flush())
@@ -225,12 +226,12 @@ impl Replication {
     /// [`ClientError`], [`ClientError::Silent`] if the server does not end it in time.
     pub async fn stop(mut self) -> Result<Connection, ClientError> {
         if matches!(self.phase, Phase::Copying) && !self.stopping {
-            frontend::copy_done(self.connection.wire.queue());
+            self.queue_copy_done()?;
             self.stopping = true;
         }
         let ended = async {
             while !matches!(self.recv().await?, Event::EndOfTimeline { .. }) {}
-            Ok(())
+            Ok::<(), ClientError>(())
         };
         let outcome = timeout(STOP_LIMIT, ended).await;
         let late =
@@ -257,7 +258,7 @@ impl Replication {
             Ok(incoming) => incoming.map(Some),
             Err(_) if self.asked.is_none() && matches!(self.phase, Phase::Copying) && !self.stopping => {
                 self.asked = Some(Instant::now());
-                self.queue_status(true);
+                self.queue_status(true)?;
                 Ok(None)
             }
             Err(_) if self.asked.is_none() => {
@@ -278,7 +279,7 @@ impl Replication {
             Incoming::CopyData(bytes) => {
                 let event = decode(bytes).map_err(|what| self.connection.unexpected(what))?;
                 if let Event::Keepalive { reply_requested: true, .. } = event {
-                    self.queue_status(false);
+                    self.queue_status(false)?;
                 }
                 return Ok(Some(event));
             }
@@ -290,7 +291,7 @@ impl Replication {
         match (message, &mut self.phase) {
             (Message::CopyDone, Phase::Copying) => {
                 if !self.stopping {
-                    frontend::copy_done(self.connection.wire.queue());
+                    self.queue_copy_done()?;
                 }
                 self.phase = Phase::Ending { columns: None, next: None };
             }
@@ -320,13 +321,20 @@ impl Replication {
         Ok(None)
     }
 
-    fn queue_status(&mut self, reply_requested: bool) {
+    fn queue_status(&mut self, reply_requested: bool) -> Result<(), ClientError> {
         let now_us = self.clock.now().as_microsecond().saturating_sub(POSTGRES_EPOCH_US);
         let message = encode(self.status, now_us, reply_requested);
-        // The message is 34 bytes long: no length can overflow.
-        if let Ok(message) = CopyData::new(message) {
-            message.write(self.connection.wire.queue());
-        }
+        Ok(self.connection.wire.queue(|buffer| {
+            CopyData::new(message)?.write(buffer);
+            Ok(())
+        })?)
+    }
+
+    fn queue_copy_done(&mut self) -> Result<(), ClientError> {
+        Ok(self.connection.wire.queue(|buffer| {
+            frontend::copy_done(buffer);
+            Ok(())
+        })?)
     }
 }
 

@@ -105,7 +105,8 @@ impl ServerError {
         let names = |setting: &str| self.message.contains(setting);
         Some(match (self.code.as_str(), situation.slot.map(quote_identifier)) {
             ("28P01", _) => Refusal::WrongPassword { endpoint, user },
-            ("28000", _) if self.routine.as_deref() == Some("ClientAuthentication") => {
+            // The name of a file is not translated either.
+            ("28000", _) if names("pg_hba.conf") => {
                 Refusal::NotInHba { line: self.hba_line(situation), endpoint, user }
             }
             ("28000", _) => Refusal::NotAuthorized { endpoint, user },
@@ -209,12 +210,18 @@ mod tests {
             Advice::FixConfiguration,
             "host replication \"life\"\"boat\" 192.0.2.7/32 scram-sha-256",
         );
-        check(error("28000", "???", "ClientAuthentication"), None, Advice::FixConfiguration, "10.0.0.9/32");
+        check(
+            error("28000", "… pg_hba.conf …", "ClientAuthentication"),
+            None,
+            Advice::FixConfiguration,
+            "10.0.0.9/32",
+        );
     }
 
     #[test]
     fn refusals_are_known_by_code_in_any_language() {
         let fix = Advice::FixConfiguration;
+        check(error("28000", "???", "x"), None, fix, "check that the role exists");
         check(error("28P01", "???", "auth_failed"), None, fix, "the password is wrong");
         check(error("42501", "???", "x"), None, fix, "alter role \"life\"\"boat\" replication");
         check(error("42704", "???", "x"), Some("s"), Advice::GiveUp, "slot \"s\" does not exist");

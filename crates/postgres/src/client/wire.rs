@@ -48,6 +48,10 @@ pub(super) enum WireError {
     Malformed { tag: u8 },
 }
 
+/// A message holds a zero byte where none can be, or is too long.
+#[derive(Debug)]
+pub(super) struct Unsendable;
+
 /// A message from the server.
 pub(super) enum Incoming {
     /// Bytes of a copy. Shares its memory with neighbours of the same read.
@@ -84,9 +88,16 @@ impl Wire {
         self.heard
     }
 
-    /// Where to put messages that the next [`Wire::flush`] sends.
-    pub(super) fn queue(&mut self) -> &mut BytesMut {
-        &mut self.outbound
+    /// Queues a message for the next [`Wire::flush`]; one that cannot be written leaves nothing behind.
+    pub(super) fn queue(
+        &mut self,
+        write: impl FnOnce(&mut BytesMut) -> io::Result<()>,
+    ) -> Result<(), Unsendable> {
+        let before = self.outbound.len();
+        write(&mut self.outbound).map_err(|_| {
+            self.outbound.truncate(before);
+            Unsendable
+        })
     }
 
     /// Sends what is queued. Cancel safe: the rest stays queued.
@@ -166,6 +177,9 @@ pub(super) fn decode(buffer: &mut BytesMut, limit: usize) -> Result<Option<Incom
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::row::{Columns, Row, read_columns};
+    use crate::client::server_error::ServerError;
+    use postgres_protocol::message::frontend;
     use proptest::prelude::*;
     use std::time::Duration;
 
@@ -187,13 +201,30 @@ mod tests {
     async fn w1_a_dropped_flush_sends_the_rest_later() {
         let (ours, mut theirs) = tokio::io::duplex(8);
         let mut wire = Wire::new(Box::new(ours));
-        wire.queue().extend_from_slice(b"0123456789abcdef");
+        let queued = wire.queue(|buffer| {
+            buffer.extend_from_slice(b"0123456789abcdef");
+            Ok(())
+        });
+        queued.unwrap();
         assert!(tokio::time::timeout(Duration::from_millis(1), wire.flush()).await.is_err());
         let mut got = [0; 16];
         let (flushed, read) = tokio::join!(wire.flush(), theirs.read_exact(&mut got));
         flushed.unwrap();
         read.unwrap();
         assert_eq!(&got, b"0123456789abcdef");
+    }
+
+    #[tokio::test]
+    async fn a_message_that_cannot_be_written_leaves_nothing_behind() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let mut wire = Wire::new(Box::new(ours));
+        assert!(wire.queue(|buffer| frontend::query("a\0b", buffer)).is_err());
+        wire.queue(|buffer| frontend::query("ab", buffer)).unwrap();
+        wire.flush().await.unwrap();
+        drop(wire);
+        let mut got = Vec::new();
+        theirs.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got, b"Q\0\0\0\x07ab\0");
     }
 
     #[test]
@@ -217,7 +248,14 @@ mod tests {
             let mut buffer = BytesMut::from(tag.as_bytes());
             buffer.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
             buffer.extend_from_slice(&body);
-            let _ = decode(&mut buffer, MESSAGE_LIMIT_BYTES);
+            // Bodies are read only when they are asked for.
+            let columns: Columns = vec!["a".to_owned(), "b".to_owned()].into();
+            match decode(&mut buffer, MESSAGE_LIMIT_BYTES) {
+                Ok(Some(Incoming::Other(Message::DataRow(body)))) => drop(Row::read(&columns, &body)),
+                Ok(Some(Incoming::Other(Message::RowDescription(body)))) => drop(read_columns(&body)),
+                Ok(Some(Incoming::Other(Message::ErrorResponse(body)))) => drop(ServerError::read(body.fields())),
+                _ => {}
+            }
         }
     }
 }

@@ -1,0 +1,4 @@
+//! Holds the crate against real PostgreSQL servers.
+
+mod client;
+mod server;
