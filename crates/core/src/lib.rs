@@ -1,1 +1,9 @@
-//! Lifeboat: core.
+//! What Lifeboat decides, and never does itself.
+//!
+//! Functions of state and time: what happened and what the plan says go in, what is to be done comes
+//! out. The engine does it and records what came of it.
+//!
+//! # Invariants
+//! - **Pure.** No I/O, no clock, no randomness: `now` is an argument.
+
+pub mod schedule;
