@@ -4,7 +4,7 @@
 //! each [`Finding`] with line, column, the way to it and what to do. [`render`] shows a finding as a
 //! compiler would, [`schema`] is the same knowledge for editors, [`starter`] writes a first plan.
 //!
-//! The way of a text: [`yaml`](self) makes a tree with places → the schema's walk checks its shape →
+//! The way of a text: a YAML tree that knows its places → the schema's walk checks its shape →
 //! the rules between places → serde makes the plan.
 //!
 //! # Invariants
