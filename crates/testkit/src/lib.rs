@@ -14,4 +14,6 @@
 mod ports;
 pub mod postgres;
 mod random;
+pub mod s3;
+mod wait;
 mod workspace;

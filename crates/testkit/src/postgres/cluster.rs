@@ -3,10 +3,11 @@
 use super::guard::Guard;
 use super::installation::Installation;
 use super::options::{ClusterOptions, line};
-use super::process::{attempt, children, ended, must, runs, wait_for};
+use super::process::{attempt, children, ended, must, runs};
 use super::user::{give_to_server_user, scratch_directory};
 use super::{initdb, ready};
 use crate::ports::Port;
+use crate::wait::wait_for;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::io::Write;

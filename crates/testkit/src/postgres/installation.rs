@@ -2,6 +2,7 @@
 
 use super::user::as_server_user;
 use crate::workspace;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -97,12 +98,20 @@ impl Installation {
 /// `bin` directories worth a look, the preferred first.
 fn candidates() -> Vec<PathBuf> {
     let mut bins = split(ENVIRONMENT);
-    for parent in ["/usr/lib/postgresql".into(), workspace::root().join("target/postgres"), OUTSIDE.into()] {
+    let mut parents = vec!["/usr/lib/postgresql".into(), workspace::root().join("target/postgres")];
+    parents.extend(own_directory(OUTSIDE));
+    for parent in parents {
         bins.extend(children(&parent).into_iter().map(|child| child.join("bin")));
     }
     bins.extend(split("PATH"));
     bins.retain(|bin| bin.join("postgres").exists());
     bins
+}
+
+/// Anyone may make a directory in a place open to all, and programs in it are going to be run.
+fn own_directory(path: &str) -> Option<PathBuf> {
+    let owner = std::fs::symlink_metadata(path).ok()?.uid();
+    (owner == rustix::process::geteuid().as_raw()).then(|| path.into())
 }
 
 fn find_elsewhere(program: &str) -> Option<PathBuf> {

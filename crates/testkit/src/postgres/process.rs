@@ -1,17 +1,15 @@
 //! Running programs to their end, and watching processes come and go.
 
+use crate::wait::wait_for;
 use std::process::{Child, Command, Output};
-use std::time::{Duration, Instant};
-
-/// Between two looks at something that is awaited.
-const POLL: Duration = Duration::from_millis(5);
+use std::time::Duration;
 
 /// Runs `command` and returns what it printed.
 ///
 /// # Panics
 /// When it cannot be run or fails, with all that it printed.
 #[track_caller]
-pub(crate) fn must(mut command: Command) -> String {
+pub(super) fn must(mut command: Command) -> String {
     match attempt(&mut command) {
         Ok(printed) => printed,
         Err(complaint) => panic!("{complaint}"),
@@ -27,20 +25,6 @@ pub(super) fn attempt(command: &mut Command) -> Result<String, String> {
         return Ok(printed);
     }
     Err(format!("{command:?} failed ({status}):\n{printed}{}", String::from_utf8_lossy(&stderr)))
-}
-
-/// Looks until `look` finds something, at most for `limit`.
-pub(crate) fn wait_for<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return Some(found);
-        }
-        if start.elapsed() > limit {
-            return None;
-        }
-        std::thread::sleep(POLL);
-    }
 }
 
 /// Waits until `child` has ended; false when it has not within `limit`.

@@ -2,11 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A socket's path is at most 107 bytes; this leaves room for `/.s.PGSQL.65535.lock`.
-const SCRATCH_PATH_LIMIT_BYTES: usize = 80;
+/// A socket's path is at most 107 bytes; this leaves room for `/lifeboat-123456/.s.PGSQL.65535.lock`.
+const PARENT_PATH_LIMIT_BYTES: usize = 70;
 
 /// The user and group that servers run as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,16 +55,17 @@ pub fn give_to_server_user(path: &Path) {
 }
 
 /// A directory that the server's user owns and others can look into, short enough for sockets.
+///
+/// Below `TMPDIR` if that is short, else below `/var/tmp`: data directories are large, and `/tmp` is
+/// memory on many machines.
 #[must_use]
 pub fn scratch_directory() -> tempfile::TempDir {
-    let make = |parent: &Path| {
-        let directory = tempfile::Builder::new().prefix("lifeboat-").tempdir_in(parent);
-        directory.unwrap_or_else(|error| panic!("make a scratch directory in {}: {error}", parent.display()))
-    };
-    let mut directory = make(&std::env::temp_dir());
-    if directory.path().as_os_str().len() > SCRATCH_PATH_LIMIT_BYTES {
-        directory = make(Path::new("/tmp"));
-    }
+    let named = std::env::var_os("TMPDIR").map(PathBuf::from);
+    let short = named.filter(|path| path.as_os_str().len() <= PARENT_PATH_LIMIT_BYTES);
+    let parent = short.unwrap_or_else(|| "/var/tmp".into());
+    let directory = tempfile::Builder::new().prefix("lifeboat-").tempdir_in(&parent);
+    let directory =
+        directory.unwrap_or_else(|error| panic!("make a scratch directory in {}: {error}", parent.display()));
     let open = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(directory.path(), open).expect("open the scratch directory to the server");
     give_to_server_user(directory.path());

@@ -1,3 +1,4 @@
 //! The test kit against the real things.
 
 mod postgres;
+mod s3;
