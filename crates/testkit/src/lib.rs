@@ -11,6 +11,7 @@
 //!
 //! Deliberately absent: fabricated PostgreSQL bytes. The servers are real.
 
+pub mod faulty;
 mod ports;
 pub mod postgres;
 mod random;
