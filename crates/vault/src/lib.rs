@@ -1,1 +1,15 @@
-//! Lifeboat: vault.
+//! The vault: the encrypted repository on object storage that holds the last copy of a team's data.
+//!
+//! Usable alone: a bare restore on a burnt-down site needs this, an address and a key, and no plan.
+//!
+//! Deliberately absent: what a plan says, and how PostgreSQL is spoken to.
+
+pub mod address;
+mod copies;
+pub mod keys;
+pub mod names;
+pub mod seal;
+mod vault;
+
+pub use copies::{Copies, CopyFailure, Created, Listed, Listing, Reach, ReadError, VaultCopy, WriteError};
+pub use vault::{FORMAT, Header, OpenVaultError, Vault};

@@ -1,3 +1,5 @@
+//! Connection strings as people paste them, and hostile ones.
+
 use super::*;
 use proptest::prelude::*;
 

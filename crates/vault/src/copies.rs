@@ -1,0 +1,405 @@
+//! The copies of a vault: written together, read one after the other until one is whole.
+//!
+//! # Invariants
+//! - **C1 durable means durable.** A write is acknowledged when as many copies as the plan asks have it.
+//! - **C2 immutable.** Nothing is overwritten: a name that is taken is read back; one's own bytes mean
+//!   success (stores retry, and replies get lost), others' a conflict.
+//! - **C3 absence is proven.** "Missing" is said only when so few copies are silent that an acknowledged
+//!   object must show in one that answered.
+//! - **C4 damage is not served.** What does not open in one copy is asked of the next.
+//!
+//! Deliberately absent: what objects mean, and healing (`check`).
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Writes that one copy may have under way; a copy that hangs falls behind instead of filling memory.
+const WRITES_UNDER_WAY: usize = 16;
+/// How long one request may take before the copy counts as silent.
+const REQUEST_LIMIT: Duration = Duration::from_secs(60);
+
+/// One copy: an object store, and the failure domain that it shares with others.
+#[derive(Debug, Clone)]
+pub struct VaultCopy {
+    name: String,
+    domain: Option<String>,
+    store: Arc<dyn ObjectStore>,
+    gate: Arc<Semaphore>,
+}
+
+impl VaultCopy {
+    /// A copy in `store`, shown to people as `name`.
+    #[must_use]
+    pub fn new(name: impl Into<String>, domain: Option<String>, store: Arc<dyn ObjectStore>) -> Self {
+        Self { name: name.into(), domain, store, gate: Arc::new(Semaphore::new(WRITES_UNDER_WAY)) }
+    }
+
+    /// What people call it: its address without secrets.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What would take it down together with others.
+    #[must_use]
+    pub fn domain(&self) -> Option<&str> {
+        self.domain.as_deref()
+    }
+
+    /// Creates `name`, or finds that it holds exactly these bytes already.
+    async fn create(&self, name: &str, bytes: &Bytes) -> Result<Created, object_store::Error> {
+        let path = Path::from(name);
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let put = self.store.put_opts(&path, PutPayload::from_bytes(bytes.clone()), options);
+        match limited(put).await {
+            Ok(_) => Ok(Created::Mine),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                let there = limited(async { self.store.get(&path).await?.bytes().await }).await?;
+                Ok(if there == *bytes { Created::Mine } else { Created::Taken(there) })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn get(&self, name: &str, range: Option<Range<u64>>) -> Result<Bytes, object_store::Error> {
+        let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
+        let path = Path::from(name);
+        limited(async { self.store.get_opts(&path, options).await?.bytes().await }).await
+    }
+}
+
+/// What came of a conditional create.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created {
+    /// The object holds these bytes, now or since an earlier try.
+    Mine,
+    /// Another's bytes are under that name.
+    Taken(Bytes),
+}
+
+/// One copy's refusal.
+#[derive(Debug)]
+pub struct CopyFailure {
+    /// The copy.
+    pub copy: String,
+    /// What it said.
+    pub reason: String,
+}
+
+/// Joins refusals into one line.
+fn list(failures: &[CopyFailure]) -> String {
+    let lines: Vec<String> = failures.iter().map(|f| format!("{}: {}", f.copy, f.reason)).collect();
+    lines.join("; ")
+}
+
+/// Why a write does not count.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Too few copies have it.
+    #[error("{name} is durable in {got} of the {wanted} copies that the plan asks for ({})", list(failures))]
+    NotDurable {
+        /// The object.
+        name: String,
+        /// Copies asked for.
+        wanted: usize,
+        /// Copies that have it.
+        got: usize,
+        /// The others.
+        failures: Vec<CopyFailure>,
+    },
+    /// Another's bytes are under that name.
+    #[error("{name} exists already with other contents in {copy}")]
+    Conflict {
+        /// The object.
+        name: String,
+        /// Where.
+        copy: String,
+    },
+}
+
+/// Why nothing could be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// No copy has it, and enough copies said so.
+    #[error("{0} is not in the vault")]
+    Missing(String),
+    /// A copy that might have it did not answer.
+    #[error("{name} cannot be read now ({})", list(failures))]
+    Unavailable {
+        /// The object.
+        name: String,
+        /// Who did not answer.
+        failures: Vec<CopyFailure>,
+    },
+    /// It is there, and in no copy whole.
+    #[error("{name} is damaged ({})", list(failures))]
+    Damaged {
+        /// The object.
+        name: String,
+        /// What is wrong with each.
+        failures: Vec<CopyFailure>,
+    },
+}
+
+impl ReadError {
+    /// Whether the vault proves that the object does not exist.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing(_))
+    }
+}
+
+/// Where a write must have arrived before the caller goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// In as many copies as the plan asks; the others follow behind.
+    Durable,
+    /// In every copy that answers, durable at least: before something refers to it.
+    All,
+}
+
+/// What a listing found.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Name → size and the copies (by index) that have it.
+    pub objects: BTreeMap<String, Listed>,
+    /// Copies that did not answer.
+    pub failures: Vec<CopyFailure>,
+    /// Whether what is not listed is proven not to be there (C3).
+    pub is_complete: bool,
+}
+
+/// One object in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The largest size that a copy tells.
+    pub size: u64,
+    /// Indices of the copies that have it.
+    pub copies: Vec<usize>,
+}
+
+/// All copies of one vault.
+#[derive(Debug, Clone)]
+pub struct Copies {
+    copies: Vec<VaultCopy>,
+    durable: usize,
+}
+
+impl Copies {
+    /// The copies; the first is the home of leases and the journal. `durable` is kept within 1 and their number.
+    ///
+    /// # Panics
+    /// If there is no copy: a plan without one does not load.
+    #[must_use]
+    pub fn new(copies: Vec<VaultCopy>, durable: usize) -> Self {
+        assert!(!copies.is_empty(), "a vault has at least one copy");
+        let durable = durable.clamp(1, copies.len());
+        Self { copies, durable }
+    }
+
+    /// Each of them, home first.
+    #[must_use]
+    pub fn all(&self) -> &[VaultCopy] {
+        &self.copies
+    }
+
+    /// How many must have a write before it counts.
+    #[must_use]
+    pub fn durable(&self) -> usize {
+        self.durable
+    }
+
+    /// Writes an object that no other may have written.
+    ///
+    /// Returns the copies that do not have it.
+    ///
+    /// # Errors
+    /// [`WriteError::NotDurable`] when too few copies took it, [`WriteError::Conflict`] by C2.
+    pub async fn put(&self, name: &str, bytes: Bytes, reach: Reach) -> Result<Vec<CopyFailure>, WriteError> {
+        let (sender, mut receiver) = tokio::sync::mpsc::channel(self.copies.len());
+        for copy in &self.copies {
+            let (copy, sender, bytes, name) = (copy.clone(), sender.clone(), bytes.clone(), name.to_owned());
+            let write = async move {
+                let outcome = match copy.gate.clone().try_acquire_owned() {
+                    Ok(_permit) => copy.create(&name, &bytes).await.map_err(|error| error.to_string()),
+                    Err(_) => Err(format!("{WRITES_UNDER_WAY} writes to it hang")),
+                };
+                // The caller may have had enough copies and gone on.
+                let _ = sender.send((copy.name, outcome)).await;
+            };
+            drop(tokio::spawn(write));
+        }
+        drop(sender);
+        let mut got = 0;
+        let mut failures = Vec::new();
+        while let Some((copy, outcome)) = receiver.recv().await {
+            match outcome {
+                Ok(Created::Mine) => got += 1,
+                Ok(Created::Taken(_)) => return Err(WriteError::Conflict { name: name.to_owned(), copy }),
+                Err(reason) => failures.push(CopyFailure { copy, reason }),
+            }
+            if reach == Reach::Durable && got >= self.durable {
+                break;
+            }
+        }
+        if got < self.durable {
+            let (name, wanted) = (name.to_owned(), self.durable);
+            return Err(WriteError::NotDurable { name, wanted, got, failures });
+        }
+        Ok(failures)
+    }
+
+    /// Creates `name` in the home copy alone: the arbiter of leases and of journal numbers.
+    ///
+    /// # Errors
+    /// [`WriteError::NotDurable`] when the home did not answer; whether it was written is then unknown.
+    pub async fn create_at_home(&self, name: &str, bytes: Bytes) -> Result<Created, WriteError> {
+        let home = &self.copies[0];
+        home.create(name, &bytes).await.map_err(|error| WriteError::NotDurable {
+            name: name.to_owned(),
+            wanted: 1,
+            got: 0,
+            failures: vec![CopyFailure { copy: home.name.clone(), reason: error.to_string() }],
+        })
+    }
+
+    /// Mirrors what the home has to the other copies, as well as they take it.
+    pub async fn mirror(&self, name: &str, bytes: Bytes) -> Vec<CopyFailure> {
+        let writes = self.copies[1..].iter().map(|copy| {
+            let bytes = bytes.clone();
+            async move {
+                let failure = |reason| Some(CopyFailure { copy: copy.name.clone(), reason });
+                match copy.create(name, &bytes).await {
+                    Ok(Created::Mine) => None,
+                    Ok(Created::Taken(_)) => failure("holds other contents".to_owned()),
+                    Err(error) => failure(error.to_string()),
+                }
+            }
+        });
+        futures::future::join_all(writes).await.into_iter().flatten().collect()
+    }
+
+    /// Reads an object, or a `range` of it, from the first copy where `open` accepts it (C4).
+    ///
+    /// # Errors
+    /// [`ReadError`]; [`ReadError::Missing`] only by C3.
+    pub async fn read<T, E: std::fmt::Display>(
+        &self,
+        name: &str,
+        range: Option<Range<u64>>,
+        open: impl Fn(Bytes) -> Result<T, E>,
+    ) -> Result<T, ReadError> {
+        let mut silent = Vec::new();
+        let mut damaged = Vec::new();
+        for copy in &self.copies {
+            let failure = |reason: String| CopyFailure { copy: copy.name.clone(), reason };
+            match copy.get(name, range.clone()).await {
+                Ok(bytes) => match open(bytes) {
+                    Ok(value) => return Ok(value),
+                    Err(error) => damaged.push(failure(error.to_string())),
+                },
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => silent.push(failure(error.to_string())),
+            }
+        }
+        let name = name.to_owned();
+        if !damaged.is_empty() {
+            damaged.extend(silent);
+            return Err(ReadError::Damaged { name, failures: damaged });
+        }
+        if silent.len() < self.durable {
+            return Err(ReadError::Missing(name));
+        }
+        Err(ReadError::Unavailable { name, failures: silent })
+    }
+
+    /// Reads an object from one copy alone: `check` compares them.
+    ///
+    /// # Errors
+    /// What that copy said.
+    pub async fn read_from(&self, copy: usize, name: &str) -> Result<Bytes, object_store::Error> {
+        self.copies[copy].get(name, None).await
+    }
+
+    /// Writes an object to one copy alone, over whatever is there: `check --repair` heals with it.
+    ///
+    /// # Errors
+    /// What that copy said.
+    pub async fn overwrite_in(
+        &self,
+        copy: usize,
+        name: &str,
+        bytes: Bytes,
+    ) -> Result<(), object_store::Error> {
+        let path = Path::from(name);
+        limited(self.copies[copy].store.put(&path, PutPayload::from_bytes(bytes))).await.map(drop)
+    }
+
+    /// Lists all objects below `prefix` in all copies.
+    pub async fn list(&self, prefix: &str) -> Listing {
+        self.list_after(prefix, None).await
+    }
+
+    /// Lists the objects below `prefix` whose names come after `offset`.
+    pub async fn list_after(&self, prefix: &str, offset: Option<&str>) -> Listing {
+        let mut listing = Listing::default();
+        for (index, copy) in self.copies.iter().enumerate() {
+            let prefix = Path::from(prefix);
+            let stream = match offset {
+                Some(offset) => copy.store.list_with_offset(Some(&prefix), &Path::from(offset)),
+                None => copy.store.list(Some(&prefix)),
+            };
+            match limited(stream.try_collect::<Vec<_>>()).await {
+                Ok(found) => {
+                    for meta in found {
+                        let listed = listing.objects.entry(meta.location.to_string());
+                        let listed = listed.or_insert(Listed { size: 0, copies: Vec::new() });
+                        listed.size = listed.size.max(meta.size);
+                        listed.copies.push(index);
+                    }
+                }
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => {
+                    listing.failures.push(CopyFailure { copy: copy.name.clone(), reason: error.to_string() })
+                }
+            }
+        }
+        listing.is_complete = listing.failures.len() < self.durable;
+        listing
+    }
+
+    /// Deletes objects from every copy; those that are gone already are no failure.
+    pub async fn delete(&self, names: Vec<String>) -> Vec<CopyFailure> {
+        let mut failures = Vec::new();
+        for copy in &self.copies {
+            let paths: Vec<_> = names.iter().map(|name| Ok(Path::from(name.as_str()))).collect();
+            let mut deleted = copy.store.delete_stream(futures::stream::iter(paths).boxed());
+            while let Some(outcome) = deleted.next().await {
+                match outcome {
+                    Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                    Err(error) => {
+                        failures.push(CopyFailure { copy: copy.name.clone(), reason: error.to_string() });
+                    }
+                }
+            }
+        }
+        failures
+    }
+}
+
+/// A request that neither succeeds nor fails for [`REQUEST_LIMIT`] has failed.
+async fn limited<T>(
+    request: impl Future<Output = Result<T, object_store::Error>>,
+) -> Result<T, object_store::Error> {
+    match tokio::time::timeout(REQUEST_LIMIT, request).await {
+        Ok(outcome) => outcome,
+        Err(elapsed) => Err(object_store::Error::Generic { store: "vault copy", source: Box::new(elapsed) }),
+    }
+}
