@@ -7,9 +7,12 @@
 pub mod address;
 mod copies;
 pub mod keys;
+pub mod layer;
 pub mod names;
+pub mod point;
 pub mod seal;
 mod vault;
+pub mod wal;
 
 pub use copies::{Copies, CopyFailure, Created, Listed, Listing, Reach, ReadError, VaultCopy, WriteError};
 pub use vault::{FORMAT, Header, OpenVaultError, Vault};

@@ -1,0 +1,30 @@
+//! Layers: an immutable set of files and pages, stored as frames in packs, found by one index lookup.
+//!
+//! A layer is an *index* (every file: path, length, mode, and in which packs it has frames) and *packs* of
+//! frames. A frame is a run of up to [`FRAME_BYTES`] of one file, aligned to [`FRAME_BYTES`], compressed
+//! and sealed by itself; the pack ends with a sorted directory of its frames. All-zero frames are not
+//! stored: within a file's length, what a base layer has no frame for is zero.
+//!
+//! # Invariants
+//! - **L1 named before it is read.** A layer counts only once a manifest names it.
+//! - **L2 bounded memory.** A writer holds one pack; a reader one pack's directory a file.
+//! - **L3 deltas fit.** A frame tells which of its pages it holds and which are zero, and a file its
+//!   smallest length since the parent and whether it was removed or made anew, so that a delta layer is
+//!   the same format.
+//!
+//! Deliberately absent: what the files mean to PostgreSQL.
+
+mod index;
+mod pack;
+mod reader;
+mod writer;
+
+pub use index::{FileEntry, FileKind, LayerIndex, LayerKind};
+pub use pack::{FrameEntry, Pack, PackDirectory, PackWriter};
+pub use reader::{LayerError, LayerReader, OpenedPack};
+pub use writer::LayerWriter;
+
+/// Raw bytes in a whole frame: 16 pages. Chosen by measurement (docs/decisions).
+pub const FRAME_BYTES: usize = 128 << 10;
+/// A pack is closed when it holds this much, sealed.
+pub const PACK_BYTES: usize = 16 << 20;

@@ -1,0 +1,165 @@
+//! One pack: frames, then their directory, then a trailer that tells where the directory is.
+//!
+//! ```text
+//! header · frame 0 · … · frame n-1 · directory (frame n) · trailer
+//! trailer  offset of the directory (u64) · its number (u32) · "PACK"     little-endian, 16 bytes
+//! ```
+
+use super::PACK_BYTES;
+use crate::seal::{HEADER_BYTES, ObjectOpener, ObjectSealer, OpenError, VaultKey};
+use lifeboat_base::Clock;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+const TRAILER_MAGIC: &[u8; 4] = b"PACK";
+pub(super) const TRAILER_BYTES: usize = 16;
+
+/// One frame of one file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrameEntry {
+    /// Index of the file's path in the directory's list.
+    #[serde(rename = "f")]
+    pub file: u32,
+    /// Byte in the file where the frame begins.
+    #[serde(rename = "b")]
+    pub begin: u64,
+    /// Raw bytes that it spans.
+    #[serde(rename = "n")]
+    pub length: u32,
+    /// Byte in the pack where the sealed frame begins.
+    #[serde(rename = "o")]
+    pub offset: u64,
+    /// Bytes of the sealed frame.
+    #[serde(rename = "s")]
+    pub stored: u32,
+    /// Delta layers: the pages of the frame that it holds, lowest bit first. Absent: all.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub present: Option<u32>,
+    /// Delta layers: the pages that became zero.
+    #[serde(rename = "z", default, skip_serializing_if = "Option::is_none")]
+    pub zero: Option<u32>,
+}
+
+/// What is in a pack, sorted by path and place.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackDirectory {
+    /// Paths of the files that have frames here.
+    pub files: Vec<String>,
+    /// Frame number n is the n-th entry.
+    pub frames: Vec<FrameEntry>,
+}
+
+impl PackDirectory {
+    /// The frames of `path`, by number, ascending in the file.
+    pub fn frames_of<'a>(&'a self, path: &str) -> impl Iterator<Item = (u32, &'a FrameEntry)> {
+        let file = self.files.iter().position(|f| f == path);
+        let numbered = (0..).zip(&self.frames);
+        numbered.filter(move |(_, frame)| Some(frame.file as usize) == file)
+    }
+}
+
+/// A pack, sealed and ready to be written.
+#[derive(Debug)]
+pub struct Pack {
+    /// Its number in the layer.
+    pub number: u32,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Files with frames in it, and the first byte of each that is here.
+    pub files: Vec<(String, u64)>,
+}
+
+/// Fills one pack.
+#[derive(Debug)]
+pub struct PackWriter {
+    number: u32,
+    bytes: Vec<u8>,
+    sealer: ObjectSealer,
+    directory: PackDirectory,
+    first_byte: Vec<u64>,
+}
+
+impl PackWriter {
+    /// Begins the pack with this number and object name.
+    #[must_use]
+    pub fn begin(key: &VaultKey, name: &str, number: u32, level: i32, clock: &dyn Clock) -> Self {
+        let mut bytes = Vec::with_capacity(PACK_BYTES + PACK_BYTES / 8);
+        let sealer = ObjectSealer::begin(key, name, clock, level, &mut bytes);
+        Self { number, bytes, sealer, directory: PackDirectory::default(), first_byte: Vec::new() }
+    }
+
+    /// Adds the frame of `path` that begins at byte `begin`. Files come one after the other.
+    pub fn add(&mut self, path: &str, begin: u64, raw: &[u8]) {
+        if self.directory.files.last().is_none_or(|last| last != path) {
+            self.directory.files.push(path.to_owned());
+            self.first_byte.push(begin);
+        }
+        let offset = self.bytes.len();
+        self.sealer.frame(raw, &mut self.bytes);
+        self.directory.frames.push(FrameEntry {
+            file: (self.directory.files.len() - 1) as u32,
+            begin,
+            length: raw.len() as u32,
+            offset: offset as u64,
+            stored: (self.bytes.len() - offset) as u32,
+            present: None,
+            zero: None,
+        });
+    }
+
+    /// Whether it has grown to [`PACK_BYTES`].
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.bytes.len() >= PACK_BYTES
+    }
+
+    /// Whether it holds nothing yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.directory.frames.is_empty()
+    }
+
+    /// Closes it with its directory.
+    #[must_use]
+    pub fn finish(mut self) -> Pack {
+        let directory = serde_json::to_vec(&self.directory).expect("paths and numbers serialise");
+        let offset = self.bytes.len() as u64;
+        let number = self.sealer.frame(&directory, &mut self.bytes);
+        self.bytes.extend_from_slice(&offset.to_le_bytes());
+        self.bytes.extend_from_slice(&number.to_le_bytes());
+        self.bytes.extend_from_slice(TRAILER_MAGIC);
+        let files = self.directory.files.into_iter().zip(self.first_byte).collect();
+        Pack { number: self.number, bytes: self.bytes, files }
+    }
+}
+
+/// Where the directory of a pack of `size` bytes is, and its frame number.
+pub(super) fn directory_place(trailer: &[u8], size: u64) -> Result<(Range<u64>, u32), OpenError> {
+    let fields = (trailer.len() == TRAILER_BYTES && trailer.ends_with(TRAILER_MAGIC))
+        .then(|| (trailer[..8].try_into().ok(), trailer[8..12].try_into().ok()));
+    let Some((Some(offset), Some(number))) = fields else { return Err(OpenError::NotSealed) };
+    let (offset, number) = (u64::from_le_bytes(offset), u32::from_le_bytes(number));
+    let end = size.saturating_sub(TRAILER_BYTES as u64);
+    if offset < HEADER_BYTES as u64 || offset >= end {
+        return Err(OpenError::Damaged(number));
+    }
+    Ok((offset..end, number))
+}
+
+/// Opens a whole pack: its opener and its directory.
+pub(super) fn open(
+    key: &VaultKey,
+    name: &str,
+    bytes: &[u8],
+) -> Result<(ObjectOpener, PackDirectory), OpenError> {
+    let opener = ObjectOpener::new(key, name, bytes)?;
+    let trailer = bytes.len().checked_sub(TRAILER_BYTES).ok_or(OpenError::NotSealed)?;
+    let (place, number) = directory_place(&bytes[trailer..], bytes.len() as u64)?;
+    let raw = opener.frame(number, &bytes[place.start as usize..place.end as usize])?;
+    let directory: PackDirectory = serde_json::from_slice(&raw).map_err(|_| OpenError::Malformed(number))?;
+    let sound = directory.frames.iter().all(|f| {
+        let end = f.offset.checked_add(u64::from(f.stored));
+        (f.file as usize) < directory.files.len() && end.is_some_and(|end| end <= place.start)
+    });
+    if sound { Ok((opener, directory)) } else { Err(OpenError::Malformed(number)) }
+}

@@ -1,0 +1,163 @@
+//! Restore points: the manifest that says what a backup is made of and from where recovery starts.
+//!
+//! # Invariants
+//! - **P1 written last.** A manifest reaches a copy only after all it refers to; a killed backup leaves
+//!   garbage, never a lie.
+//! - **P2 immutable.** What becomes of a point later (verified, failed, pruned) is in the journal.
+
+use crate::{Reach, ReadError, Vault, WriteError, names};
+use jiff::Timestamp;
+use lifeboat_base::{Clock, Lsn, RandomId, ServiceName, SystemId, Timeline};
+use serde::{Deserialize, Serialize};
+
+/// A backup, or what an advance made: a stack of layers and where recovery starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestorePoint {
+    /// Its name, which sorts by time: `20261121T090000Z-1a2b3c4d`.
+    pub id: String,
+    /// The service that it restores.
+    pub service: ServiceName,
+    /// The cluster that it is a copy of.
+    pub system_id: SystemId,
+    /// PostgreSQL major version.
+    pub major: u32,
+    /// Bytes in a WAL segment.
+    pub segment_bytes: u32,
+    /// Layers, newest first; the last one is a base layer.
+    pub layers: Vec<String>,
+    /// The timeline on which it was taken.
+    pub timeline: Timeline,
+    /// Where replay starts.
+    pub start: Lsn,
+    /// Where it is consistent: no moment before this can be reached from it.
+    pub stop: Lsn,
+    /// When the backup began.
+    pub started: Timestamp,
+    /// When it was whole.
+    pub finished: Timestamp,
+    /// Whether a standby was read.
+    pub from_standby: bool,
+    /// Whether pages carry checksums.
+    pub checksums: bool,
+    /// `backup_label`, to be written into the restored directory.
+    pub backup_label: String,
+    /// `tablespace_map`, likewise; empty without tablespaces.
+    pub tablespace_map: String,
+    /// Tablespaces: OID and where they were.
+    pub tablespaces: Vec<Tablespace>,
+    /// Pages that failed their checksum on production.
+    pub damaged_pages: Vec<DamagedPage>,
+    /// Bytes in all files.
+    pub size_bytes: u64,
+    /// Bytes stored for it, sealed.
+    pub stored_bytes: u64,
+    /// Files.
+    pub files: u64,
+}
+
+/// A tablespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tablespace {
+    /// Its OID: the name of the link in `pg_tblspc`.
+    pub oid: u32,
+    /// Its directory on production.
+    pub location: String,
+}
+
+/// A page that production itself could not read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DamagedPage {
+    /// The file below the data directory.
+    pub path: String,
+    /// The block within the relation.
+    pub block: u64,
+}
+
+/// A new name for a restore point or a layer: its time, and enough randomness to be the only one.
+#[must_use]
+pub fn new_id(clock: &dyn Clock) -> String {
+    format!("{}-{}", clock.now().strftime("%Y%m%dT%H%M%SZ"), RandomId::new(clock).short())
+}
+
+/// Why a manifest could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum PointError {
+    /// No such point.
+    #[error(
+        "{service} has no restore point `{id}`; `lifeboat backup list {service}` shows those that it has"
+    )]
+    Unknown {
+        /// The service.
+        service: ServiceName,
+        /// What was asked for.
+        id: String,
+    },
+    /// The vault did not give it.
+    #[error("restore points of {service} cannot be read")]
+    Read {
+        /// The service.
+        service: ServiceName,
+        /// Why.
+        source: ReadError,
+    },
+    /// The copies that answered do not prove anything.
+    #[error("restore points of {service} cannot be listed: the vault's copies do not answer")]
+    Silent {
+        /// The service.
+        service: ServiceName,
+    },
+    /// Not what Lifeboat writes.
+    #[error("the manifest {name} is malformed")]
+    Malformed {
+        /// The object.
+        name: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+/// Publishes a restore point (P1: everything that it refers to is in the vault by now).
+///
+/// # Errors
+/// [`WriteError`].
+pub async fn publish(vault: &Vault, point: &RestorePoint) -> Result<(), WriteError> {
+    let raw = serde_json::to_vec(point).expect("a manifest of texts and numbers serialises");
+    vault.put(&names::point(&point.service, &point.id), &raw, Reach::All).await.map(drop)
+}
+
+/// Reads one manifest.
+///
+/// # Errors
+/// [`PointError`].
+pub async fn read(vault: &Vault, service: &ServiceName, id: &str) -> Result<RestorePoint, PointError> {
+    let name = names::point(service, id);
+    let bytes = match vault.read(&name).await {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_missing() => {
+            return Err(PointError::Unknown { service: service.clone(), id: id.to_owned() });
+        }
+        Err(source) => return Err(PointError::Read { service: service.clone(), source }),
+    };
+    serde_json::from_slice(&bytes).map_err(|source| PointError::Malformed { name, source })
+}
+
+/// All restore points of a service, oldest first.
+///
+/// # Errors
+/// [`PointError`].
+pub async fn list(vault: &Vault, service: &ServiceName) -> Result<Vec<RestorePoint>, PointError> {
+    let listing = vault.copies().list(&names::points(service)).await;
+    if !listing.is_complete {
+        return Err(PointError::Silent { service: service.clone() });
+    }
+    let mut points = Vec::new();
+    for name in listing.objects.keys() {
+        let id = name.rsplit('/').next().unwrap_or_default();
+        points.push(read(vault, service, id).await?);
+    }
+    points.sort_by(|a, b| a.finished.cmp(&b.finished).then_with(|| a.id.cmp(&b.id)));
+    Ok(points)
+}
