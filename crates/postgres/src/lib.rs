@@ -1,3 +1,8 @@
-//! Lifeboat: postgres.
+//! Protection and recovery of PostgreSQL: stream its WAL, back it up, bring it back to a moment.
+//!
+//! Usable without a plan: everything takes a vault, a service's name and a connection.
+//!
+//! Deliberately absent: when to do any of it (`core`), and what a plan says.
 
+pub mod backup;
 pub mod client;

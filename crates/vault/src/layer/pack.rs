@@ -9,6 +9,7 @@ use super::PACK_BYTES;
 use crate::seal::{HEADER_BYTES, ObjectOpener, ObjectSealer, OpenError, VaultKey};
 use lifeboat_base::Clock;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::ops::Range;
 
 const TRAILER_MAGIC: &[u8; 4] = b"PACK";
@@ -40,7 +41,7 @@ pub struct FrameEntry {
     pub zero: Option<u32>,
 }
 
-/// What is in a pack, sorted by path and place.
+/// What is in a pack, in the order of its frames.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackDirectory {
     /// Paths of the files that have frames here.
@@ -77,6 +78,7 @@ pub struct PackWriter {
     sealer: ObjectSealer,
     directory: PackDirectory,
     first_byte: Vec<u64>,
+    file_numbers: HashMap<String, u32>,
 }
 
 impl PackWriter {
@@ -85,19 +87,28 @@ impl PackWriter {
     pub fn begin(key: &VaultKey, name: &str, number: u32, level: i32, clock: &dyn Clock) -> Self {
         let mut bytes = Vec::with_capacity(PACK_BYTES + PACK_BYTES / 8);
         let sealer = ObjectSealer::begin(key, name, clock, level, &mut bytes);
-        Self { number, bytes, sealer, directory: PackDirectory::default(), first_byte: Vec::new() }
+        let (directory, first_byte, file_numbers) = Default::default();
+        Self { number, bytes, sealer, directory, first_byte, file_numbers }
     }
 
-    /// Adds the frame of `path` that begins at byte `begin`. Files come one after the other.
+    /// Adds the frame of `path` that begins at byte `begin`.
     pub fn add(&mut self, path: &str, begin: u64, raw: &[u8]) {
-        if self.directory.files.last().is_none_or(|last| last != path) {
-            self.directory.files.push(path.to_owned());
-            self.first_byte.push(begin);
-        }
+        let file = match self.file_numbers.get(path) {
+            Some(number) => *number,
+            None => {
+                let number = self.directory.files.len() as u32;
+                self.directory.files.push(path.to_owned());
+                self.first_byte.push(begin);
+                self.file_numbers.insert(path.to_owned(), number);
+                number
+            }
+        };
+        let first_byte = &mut self.first_byte[file as usize];
+        *first_byte = begin.min(*first_byte);
         let offset = self.bytes.len();
         self.sealer.frame(raw, &mut self.bytes);
         self.directory.frames.push(FrameEntry {
-            file: (self.directory.files.len() - 1) as u32,
+            file,
             begin,
             length: raw.len() as u32,
             offset: offset as u64,

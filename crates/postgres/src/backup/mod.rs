@@ -1,0 +1,273 @@
+//! Takes a backup of a live server into a base layer and publishes it as a restore point.
+//!
+//! Two ways to read, one way to store: straight and in parallel from a local data directory
+//! ([`local`]), or over the replication connection from any reachable server ([`remote`]).
+//!
+//! # Invariants
+//! - **B1 the manifest comes last**, after the layer and after all WAL from start to stop is durable in the
+//!   vault: a killed backup is garbage, never a lie.
+//! - **B2 its own WAL.** A temporary slot keeps the WAL from before the start, so that a backup never
+//!   depends on a stream that may not be running.
+//! - **B3 damage is reported.** A page that fails its checksum, was not torn by us and does not mend when
+//!   read again is named by file and block.
+//! - **B4 bounded memory.** Each worker holds one pack, and one more is on its way.
+//!
+//! Deliberately absent: who may take a backup now (leases), and when (schedules).
+
+mod filler;
+mod local;
+mod pages;
+mod rate;
+mod remote;
+mod wal;
+
+use crate::client::{Advice, ClientError, Connection, Conninfo, Purpose, SlotOptions};
+use lifeboat_base::{Lsn, ServiceName, SystemId};
+use lifeboat_pgformat::{BackupLabel, LabelError, parse_tablespace_map};
+use lifeboat_vault::layer::{FileEntry, LayerWriter};
+use lifeboat_vault::point::{DamagedPage, RestorePoint, Tablespace, new_id, publish};
+use lifeboat_vault::wal::{Cluster, WalArchive, WalError};
+use lifeboat_vault::{Vault, WriteError};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// zstd's level for layers: the balance that the field has settled on.
+pub const DEFAULT_LEVEL: i32 = 3;
+/// Threads that read, compress and seal.
+pub const DEFAULT_WORKERS: usize = 2;
+/// Damaged pages named in a manifest; beyond this the count says enough.
+const DAMAGED_PAGES_LIMIT: usize = 1000;
+
+/// What to back up, and how.
+#[derive(Debug)]
+pub struct BackupOptions {
+    /// The vault.
+    pub vault: Vault,
+    /// The service.
+    pub service: ServiceName,
+    /// How to reach the server.
+    pub conninfo: Conninfo,
+    /// Its data directory, if it is on this machine and may be read.
+    pub data_directory: Option<PathBuf>,
+    /// Most bytes to read in a second.
+    pub rate: Option<u64>,
+    /// zstd's level.
+    pub level: i32,
+    /// Threads.
+    pub workers: usize,
+    /// Where it tells how far it is.
+    pub progress: Arc<BackupProgress>,
+}
+
+/// How far a backup is. Shared with whoever shows it, and whoever may stop it.
+#[derive(Debug, Default)]
+pub struct BackupProgress {
+    /// Raw bytes read.
+    pub done_bytes: AtomicU64,
+    /// Raw bytes to read, as far as known; zero before that.
+    pub total_bytes: AtomicU64,
+    /// Set to stop the backup at the next frame.
+    pub cancelled: AtomicBool,
+}
+
+impl BackupProgress {
+    fn add(&self, bytes: u64) {
+        self.done_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
+/// Why there is no new restore point.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The server.
+    #[error("the server did not carry the backup through")]
+    Server(#[source] ClientError),
+    /// The vault.
+    #[error("the vault did not take the backup")]
+    Vault(#[source] WriteError),
+    /// The WAL that the backup needs.
+    #[error("the WAL that the backup needs is not in the vault")]
+    Wal(#[source] WalError),
+    /// A file of the data directory.
+    #[error("{} cannot be read", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The data directory is another cluster's.
+    #[error(
+        "{} holds cluster {found}, but the server at the other end is cluster {expected}: correct dataDirectory in the plan, or leave it out to back up over the connection",
+        path.display()
+    )]
+    OtherCluster {
+        /// The directory.
+        path: PathBuf,
+        /// Its cluster.
+        found: SystemId,
+        /// The server's.
+        expected: SystemId,
+    },
+    /// Something that the server said makes no sense here.
+    #[error("the server said what Lifeboat does not understand: {0}")]
+    Unexpected(String),
+    /// The label does not read.
+    #[error("the server's backup label does not read")]
+    Label(#[source] LabelError),
+    /// A version or build that Lifeboat does not read.
+    #[error("{0}")]
+    Unsupported(String),
+    /// Somebody stopped it.
+    #[error("the backup was stopped; what it had written is removed by the next prune")]
+    Cancelled,
+}
+
+impl BackupError {
+    /// What the caller should do.
+    #[must_use]
+    pub fn advice(&self) -> Advice {
+        match self {
+            Self::Server(error) => error.advice(),
+            Self::Vault(_) | Self::Wal(_) => Advice::Retry,
+            Self::OtherCluster { .. } | Self::File { .. } => Advice::FixConfiguration,
+            Self::Unexpected(_) | Self::Label(_) | Self::Unsupported(_) | Self::Cancelled => Advice::GiveUp,
+        }
+    }
+}
+
+/// What the server is, asked before anything else.
+struct Server {
+    cluster: Cluster,
+    in_recovery: bool,
+    checksums: bool,
+    database_bytes: u64,
+}
+
+/// What reading yields, whichever way.
+struct Taken {
+    files: Vec<FileEntry>,
+    damaged: Vec<DamagedPage>,
+    label: Vec<u8>,
+    tablespace_map: Vec<u8>,
+    stop: Lsn,
+}
+
+/// Takes a backup.
+///
+/// # Errors
+/// [`BackupError`]; whatever it had written by then is garbage that no manifest names (B1).
+pub async fn run(options: &BackupOptions) -> Result<RestorePoint, BackupError> {
+    let clock = options.vault.clock().clone();
+    let started = clock.now();
+    let mut sql = connect(options, Purpose::Sql).await?;
+    let server = ask(&mut sql).await?;
+    let archive = WalArchive::establish(&options.vault, &options.service, server.cluster.clone());
+    let archive = archive.await.map_err(BackupError::Wal)?;
+
+    // B2: from here on the server keeps what we need.
+    let mut keeper = connect(options, Purpose::Replication).await?;
+    let slot = format!("lifeboat_backup_{}", lifeboat_base::RandomId::new(clock.as_ref()).short());
+    let temporary = SlotOptions { temporary: true, reserve_wal: true };
+    keeper.create_physical_slot(&slot, temporary).await.map_err(BackupError::Server)?;
+
+    options.progress.total_bytes.store(server.database_bytes, Ordering::Relaxed);
+    let writer = LayerWriter::new(&options.vault, &options.service, new_id(clock.as_ref()), options.level);
+    let writer = Arc::new(writer);
+    let label = format!("lifeboat {}", writer.id());
+    let taken = match &options.data_directory {
+        Some(directory) => local::take(options, &mut sql, &server, &writer, directory, &label).await?,
+        None => remote::take(options, &server, &writer, &label).await?,
+    };
+    let parsed = BackupLabel::parse(&taken.label).map_err(BackupError::Label)?;
+    let (timeline, start, stop) = (parsed.start_timeline, parsed.start_lsn, taken.stop);
+    wal::ensure(&archive, keeper, &slot, timeline, start, stop, &clock).await?;
+
+    let tablespaces = tablespaces(&taken.tablespace_map)?;
+    let size_bytes = taken.files.iter().map(|file| file.length).sum();
+    let files = taken.files.len() as u64;
+    let id = writer.id().to_owned();
+    let writer = Arc::try_unwrap(writer).expect("the workers have ended");
+    let stored_bytes = writer.finish(taken.files).await.map_err(BackupError::Vault)?;
+    let point = RestorePoint {
+        id: id.clone(),
+        service: options.service.clone(),
+        system_id: server.cluster.system_id,
+        major: server.cluster.major,
+        segment_bytes: server.cluster.segment_bytes,
+        layers: vec![id],
+        timeline,
+        start,
+        stop,
+        started,
+        finished: clock.now(),
+        from_standby: parsed.from_standby,
+        checksums: server.checksums,
+        backup_label: text(taken.label)?,
+        tablespace_map: text(taken.tablespace_map)?,
+        tablespaces,
+        damaged_pages: taken.damaged,
+        size_bytes,
+        stored_bytes,
+        files,
+    };
+    publish(&options.vault, &point).await.map_err(BackupError::Vault)?;
+    Ok(point)
+}
+
+async fn connect(options: &BackupOptions, purpose: Purpose) -> Result<Connection, BackupError> {
+    Connection::connect(&options.conninfo, purpose).await.map_err(BackupError::Server)
+}
+
+async fn ask(sql: &mut Connection) -> Result<Server, BackupError> {
+    let question = "SELECT s.system_identifier, pg_is_in_recovery() AS in_recovery, \
+         current_setting('server_version_num')::int / 10000 AS major, \
+         current_setting('block_size') AS block_size, \
+         current_setting('data_checksums') AS checksums, \
+         (SELECT setting::bigint FROM pg_settings WHERE name = 'wal_segment_size') AS segment_bytes, \
+         (SELECT coalesce(sum(pg_tablespace_size(oid)), 0) FROM pg_tablespace)::bigint AS bytes \
+         FROM pg_control_system() s";
+    let row = sql.query_one(question).await.map_err(BackupError::Server)?;
+    let unexpected = |error: crate::client::RowError| BackupError::Unexpected(error.to_string());
+    let block_size: u32 = row.parse("block_size").map_err(unexpected)?;
+    if block_size != 8192 {
+        return Err(BackupError::Unsupported(format!(
+            "the server was built with pages of {block_size} bytes; Lifeboat protects servers with 8192, as every package has"
+        )));
+    }
+    Ok(Server {
+        cluster: Cluster {
+            system_id: SystemId(row.parse("system_identifier").map_err(unexpected)?),
+            major: row.parse("major").map_err(unexpected)?,
+            segment_bytes: row.parse("segment_bytes").map_err(unexpected)?,
+        },
+        in_recovery: row.text("in_recovery").map_err(unexpected)? == "t",
+        checksums: row.text("checksums").map_err(unexpected)? == "on",
+        database_bytes: row.parse("bytes").map_err(unexpected)?,
+    })
+}
+
+fn text(bytes: Vec<u8>) -> Result<String, BackupError> {
+    String::from_utf8(bytes).map_err(|_| {
+        BackupError::Unsupported("a tablespace's path is not UTF-8; move it to one that is".to_owned())
+    })
+}
+
+fn tablespaces(map: &[u8]) -> Result<Vec<Tablespace>, BackupError> {
+    let entries = parse_tablespace_map(map).map_err(|error| BackupError::Unexpected(error.to_string()))?;
+    let tablespace = |entry: lifeboat_pgformat::TablespaceMapEntry| {
+        Ok(Tablespace { oid: entry.tablespace.0, location: text(entry.location)? })
+    };
+    entries.into_iter().map(tablespace).collect()
+}
+
+/// Keeps a list of damaged pages within its limit.
+fn bounded(mut damaged: Vec<DamagedPage>) -> Vec<DamagedPage> {
+    damaged.truncate(DAMAGED_PAGES_LIMIT);
+    damaged
+}

@@ -1,0 +1,81 @@
+//! Makes sure that the WAL from a backup's start to its stop is durable in the vault (B2).
+
+use super::BackupError;
+use crate::client::{Connection, Event, StartReplication, Status};
+use lifeboat_base::{Clock, Lsn, LsnRange, Timeline};
+use lifeboat_vault::wal::WalArchive;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A piece is sealed when it holds this much.
+const PIECE_BYTES: usize = 4 << 20;
+/// A server that says nothing for so long is lost.
+const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Streams what the vault lacks of the WAL from `start` to `stop`, over the connection that holds `slot`.
+///
+/// From the beginning of the segment on, for recovery asks for whole segments.
+pub(super) async fn ensure(
+    archive: &WalArchive,
+    keeper: Connection,
+    slot: &str,
+    timeline: Timeline,
+    start: Lsn,
+    stop: Lsn,
+    clock: &Arc<dyn Clock>,
+) -> Result<(), BackupError> {
+    let segment_bytes = archive.segment_size().bytes();
+    let wanted = LsnRange { start: start.segment_start(segment_bytes), end: stop };
+    let coverage = archive.coverage(timeline).await.map_err(BackupError::Wal)?;
+    let mut position = match coverage.end_from(wanted.start) {
+        Some(end) if end >= wanted.end => return Ok(()),
+        Some(end) => end,
+        None => wanted.start,
+    };
+    let request = StartReplication {
+        slot: Some(slot.to_owned()),
+        start: position,
+        timeline: Some(timeline),
+        silence_limit: SILENCE_LIMIT,
+    };
+    let mut replication =
+        keeper.start_replication(&request, clock.clone()).await.map_err(BackupError::Server)?;
+    let mut buffer: Vec<u8> = Vec::with_capacity(PIECE_BYTES);
+    while position < wanted.end {
+        match replication.recv().await.map_err(BackupError::Server)? {
+            Event::WalData { start: at, data, .. } => {
+                let expected = position.advance(buffer.len() as u64);
+                if at != expected {
+                    return Err(BackupError::Unexpected(format!("WAL from {at} where {expected} was due")));
+                }
+                let mut data = &data[..];
+                while !data.is_empty() {
+                    let at = position.advance(buffer.len() as u64);
+                    let to_segment_end = segment_bytes - at.0 % segment_bytes;
+                    let (now, rest) = data.split_at(data.len().min(to_segment_end as usize));
+                    buffer.extend_from_slice(now);
+                    data = rest;
+                    let end = position.advance(buffer.len() as u64);
+                    let is_due =
+                        buffer.len() >= PIECE_BYTES || end.0 % segment_bytes == 0 || end >= wanted.end;
+                    if is_due {
+                        archive.put_piece(timeline, position, &buffer).await.map_err(BackupError::Wal)?;
+                        position = end;
+                        buffer.clear();
+                        let status = Status { write: end, flush: end, apply: end };
+                        replication.send_status(status, false).await.map_err(BackupError::Server)?;
+                    }
+                }
+            }
+            Event::Keepalive { .. } => {}
+            Event::EndOfTimeline { .. } => {
+                return Err(BackupError::Unexpected(format!(
+                    "timeline {timeline} ended at {position}, before the backup's stop at {stop}: the server was promoted; take the backup again"
+                )));
+            }
+        }
+    }
+    // The slot is temporary: it goes with the connection.
+    drop(replication);
+    Ok(())
+}
