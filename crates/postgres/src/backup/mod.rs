@@ -144,7 +144,6 @@ impl BackupError {
 /// What the server is, asked before anything else.
 struct Server {
     cluster: Cluster,
-    in_recovery: bool,
     checksums: bool,
     database_bytes: u64,
 }
@@ -225,7 +224,7 @@ async fn connect(options: &BackupOptions, purpose: Purpose) -> Result<Connection
 }
 
 async fn ask(sql: &mut Connection) -> Result<Server, BackupError> {
-    let question = "SELECT s.system_identifier, pg_is_in_recovery() AS in_recovery, \
+    let question = "SELECT s.system_identifier, \
          current_setting('server_version_num')::int / 10000 AS major, \
          current_setting('block_size') AS block_size, \
          current_setting('data_checksums') AS checksums, \
@@ -246,7 +245,6 @@ async fn ask(sql: &mut Connection) -> Result<Server, BackupError> {
             major: row.parse("major").map_err(unexpected)?,
             segment_bytes: row.parse("segment_bytes").map_err(unexpected)?,
         },
-        in_recovery: row.text("in_recovery").map_err(unexpected)? == "t",
         checksums: row.text("checksums").map_err(unexpected)? == "on",
         database_bytes: row.parse("bytes").map_err(unexpected)?,
     })
