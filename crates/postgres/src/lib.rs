@@ -6,3 +6,4 @@
 
 pub mod backup;
 pub mod client;
+pub mod restore;

@@ -1,7 +1,7 @@
 //! Takes a backup of a live server into a base layer and publishes it as a restore point.
 //!
 //! Two ways to read, one way to store: straight and in parallel from a local data directory
-//! ([`local`]), or over the replication connection from any reachable server ([`remote`]).
+//! (`local`), or over the replication connection from any reachable server (`remote`).
 //!
 //! # Invariants
 //! - **B1 the manifest comes last**, after the layer and after all WAL from start to stop is durable in the

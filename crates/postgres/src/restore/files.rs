@@ -1,0 +1,268 @@
+//! Writes the files: directories first, then packs side by side, then what makes it start.
+
+use super::marker::MarkerWriter;
+use super::{RestoreError, RestoreOptions, RestorePlan, failed};
+use lifeboat_pgformat::{BACKUP_LABEL_FILE, PG_CONTROL_PATH, TABLESPACE_MAP_FILE};
+use lifeboat_vault::layer::{FileEntry, FileKind, LayerReader, OpenedPack};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::fs::{File, OpenOptions, Permissions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Packs between two syncs of the file system: what a killed restore writes again at most.
+const PACKS_BETWEEN_SYNCS: usize = 64;
+/// Directories and files that PostgreSQL needs and no layer holds.
+const OWNER_ONLY: u32 = 0o700;
+const SIGNAL_FILE: &str = "recovery.signal";
+const AUTO_CONF: &str = "postgresql.auto.conf";
+
+/// What the threads share.
+struct Shared {
+    root: PathBuf,
+    owner: Option<(u32, u32)>,
+    reader: LayerReader,
+    modes: HashMap<String, u32>,
+    packs: Mutex<VecDeque<u32>>,
+    unrecorded: Mutex<Recorded>,
+    progress: Arc<super::RestoreProgress>,
+}
+
+struct Recorded {
+    marker: MarkerWriter,
+    packs: Vec<u32>,
+    control: Option<Vec<u8>>,
+}
+
+pub(super) async fn write(options: &RestoreOptions, plan: RestorePlan) -> Result<(), RestoreError> {
+    let root = options.into.clone();
+    let total = &options.progress.total_bytes;
+    total.store(plan.size_bytes, Ordering::Relaxed);
+    make_directory(&root, OWNER_ONLY, options.owner)?;
+    // R1: removed first, should a delta or an earlier try have left one.
+    remove(&root.join(PG_CONTROL_PATH))?;
+    let marker = MarkerWriter::open(&root, &plan.marker).map_err(failed(&root))?;
+    own(&root.join(super::MARKER_FILE), options.owner)?;
+    link_tablespaces(options, &plan)?;
+    let done = &plan.marker.packs_done;
+    make_tree(options, &plan.reader.index().files)?;
+    let todo: VecDeque<u32> = (0..plan.packs as u32).filter(|pack| !done.contains(pack)).collect();
+    let modes = plan.reader.index().files.iter().map(|file| (file.path.clone(), file.mode)).collect();
+    let shared = Arc::new(Shared {
+        root: root.clone(),
+        owner: options.owner,
+        modes,
+        packs: Mutex::new(todo),
+        unrecorded: Mutex::new(Recorded { marker, packs: Vec::new(), control: None }),
+        progress: options.progress.clone(),
+        reader: plan.reader,
+    });
+    let mut threads = tokio::task::JoinSet::new();
+    for _ in 0..options.workers.max(1) {
+        threads.spawn(write_packs(shared.clone()));
+    }
+    while let Some(outcome) = threads.join_next().await {
+        outcome.map_err(|error| {
+            RestoreError::Unsupported(format!("a thread of the restore ended: {error}"))
+        })??;
+    }
+    let shared = Arc::into_inner(shared).expect("the threads have ended");
+    finish(options, shared).await
+}
+
+/// Everything but `pg_control` is there: make it durable, then make it start (R1).
+async fn finish(options: &RestoreOptions, shared: Shared) -> Result<(), RestoreError> {
+    let Shared { root, owner, unrecorded, reader, .. } = shared;
+    let mut recorded = unrecorded.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let control = match recorded.control.take() {
+        Some(control) => control,
+        // Its pack was written by an earlier try, which kept it back.
+        None => read_control(&reader).await?,
+    };
+    let auto_conf = std::fs::read_to_string(root.join(AUTO_CONF)).unwrap_or_default();
+    write_small(&root.join(BACKUP_LABEL_FILE), options.point.backup_label.as_bytes(), owner)?;
+    remove(&root.join(TABLESPACE_MAP_FILE))?;
+    write_small(&root.join(AUTO_CONF), options.recovery.auto_conf(&auto_conf).as_bytes(), owner)?;
+    write_small(&root.join(SIGNAL_FILE), b"", owner)?;
+    sync(&root)?;
+    recorded.marker.done(&recorded.packs).map_err(failed(&root))?;
+    write_small(&root.join(PG_CONTROL_PATH), &control, owner)?;
+    sync(&root)?;
+    recorded.marker.finished().map_err(failed(&root))
+}
+
+async fn read_control(reader: &LayerReader) -> Result<Vec<u8>, RestoreError> {
+    let control = reader.frame(PG_CONTROL_PATH, 0).await.map_err(RestoreError::Layer)?;
+    control.ok_or_else(|| RestoreError::Unsupported(format!("the layer holds no {PG_CONTROL_PATH}")))
+}
+
+async fn write_packs(shared: Arc<Shared>) -> Result<(), RestoreError> {
+    loop {
+        if shared.progress.cancelled.load(Ordering::Relaxed) {
+            return Err(RestoreError::Cancelled);
+        }
+        let next = shared.packs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let Some(number) = next else { return Ok(()) };
+        let pack = shared.reader.pack(number).await.map_err(RestoreError::Layer)?;
+        let worker = shared.clone();
+        let written = tokio::task::spawn_blocking(move || write_pack(&worker, &pack)).await;
+        let written =
+            written.map_err(|error| RestoreError::Unsupported(format!("a thread ended: {error}")))?;
+        match written {
+            Ok(()) => {}
+            Err(PackFailure::Damaged) => {
+                // Another copy may hold it whole; all of it is written again.
+                let pack = shared.reader.intact_pack(number).await.map_err(RestoreError::Layer)?;
+                let worker = shared.clone();
+                let written = tokio::task::spawn_blocking(move || write_pack(&worker, &pack)).await;
+                match written {
+                    Ok(Ok(())) => {}
+                    Ok(Err(PackFailure::File(error))) => return Err(error),
+                    Ok(Err(PackFailure::Damaged)) | Err(_) => {
+                        return Err(RestoreError::Unsupported(format!(
+                            "pack {number} changed while it was read"
+                        )));
+                    }
+                }
+            }
+            Err(PackFailure::File(error)) => return Err(error),
+        }
+        record(&shared, number)?;
+    }
+}
+
+/// Notes a pack as written, once the file system has it (R3).
+fn record(shared: &Shared, number: u32) -> Result<(), RestoreError> {
+    let mut recorded = shared.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
+    recorded.packs.push(number);
+    if recorded.packs.len() < PACKS_BETWEEN_SYNCS {
+        return Ok(());
+    }
+    sync(&shared.root)?;
+    let packs = std::mem::take(&mut recorded.packs);
+    recorded.marker.done(&packs).map_err(failed(&shared.root))
+}
+
+enum PackFailure {
+    Damaged,
+    File(RestoreError),
+}
+
+fn write_pack(shared: &Shared, pack: &OpenedPack) -> Result<(), PackFailure> {
+    let mut open: Option<(u32, File, PathBuf)> = None;
+    for (number, frame) in (0..).zip(&pack.directory.frames) {
+        let raw = pack.frame(number).map_err(|_| PackFailure::Damaged)?;
+        let path = &pack.directory.files[frame.file as usize];
+        if path == PG_CONTROL_PATH {
+            shared.unrecorded.lock().unwrap_or_else(PoisonError::into_inner).control = Some(raw);
+            continue;
+        }
+        let file = match open.take() {
+            Some((file, handle, at)) if file == frame.file => (file, handle, at),
+            _ => {
+                // R5: only what the index lists, whose paths were checked, is ever opened.
+                let mode = shared.modes.get(path).ok_or(PackFailure::Damaged)?;
+                let at = shared.root.join(path);
+                let opened = open_file(&at, *mode, shared.owner).map_err(PackFailure::File)?;
+                (frame.file, opened, at)
+            }
+        };
+        file.1.write_all_at(&raw, frame.begin).map_err(|error| PackFailure::File(failed(&file.2)(error)))?;
+        shared.progress.done_bytes.fetch_add(raw.len() as u64, Ordering::Relaxed);
+        open = Some(file);
+    }
+    Ok(())
+}
+
+fn open_file(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<File, RestoreError> {
+    let is_new = !path.exists();
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(mode).open(path);
+    let file = file.map_err(failed(path))?;
+    if is_new {
+        own(path, owner)?;
+    }
+    Ok(file)
+}
+
+/// Directories, and every file at its length: what no frame fills is a hole, which reads as zeros.
+fn make_tree(options: &RestoreOptions, files: &[FileEntry]) -> Result<(), RestoreError> {
+    for file in files.iter().filter(|file| file.kind == FileKind::Directory) {
+        make_directory(&options.into.join(&file.path), file.mode, options.owner)?;
+    }
+    for missing in ["pg_wal", "pg_wal/archive_status"] {
+        make_directory(&options.into.join(missing), OWNER_ONLY, options.owner)?;
+    }
+    let kept_back = |file: &&FileEntry| file.kind == FileKind::File && file.path != PG_CONTROL_PATH;
+    for file in files.iter().filter(kept_back) {
+        let path = options.into.join(&file.path);
+        let opened = open_file(&path, file.mode, options.owner)?;
+        opened.set_len(file.length).map_err(failed(&path))?;
+    }
+    Ok(())
+}
+
+fn link_tablespaces(options: &RestoreOptions, plan: &RestorePlan) -> Result<(), RestoreError> {
+    if plan.tablespaces.is_empty() {
+        return Ok(());
+    }
+    let links = options.into.join("pg_tblspc");
+    make_directory(&links, OWNER_ONLY, options.owner)?;
+    let mut seen = BTreeSet::new();
+    for (oid, target) in &plan.tablespaces {
+        if !seen.insert(target) {
+            let what = format!("two tablespaces would go to {}: map them apart", target.display());
+            return Err(RestoreError::Unsupported(what));
+        }
+        std::fs::create_dir_all(target).map_err(failed(target))?;
+        make_directory(target, OWNER_ONLY, options.owner)?;
+        if let Some(parent) = target.parent().filter(|parent| parent.starts_with(&options.into)) {
+            own(parent, options.owner)?;
+        }
+        let link = links.join(oid.to_string());
+        match std::fs::read_link(&link) {
+            Ok(found) if found == *target => {}
+            Ok(_) => {
+                let what = format!("{} leads elsewhere: empty the directory", link.display());
+                return Err(RestoreError::Unsupported(what));
+            }
+            Err(_) => symlink(target, &link).map_err(failed(&link))?,
+        }
+    }
+    Ok(())
+}
+
+fn make_directory(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<(), RestoreError> {
+    if !path.is_dir() {
+        std::fs::create_dir_all(path).map_err(failed(path))?;
+    }
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed(path))?;
+    own(path, owner)
+}
+
+fn write_small(path: &Path, bytes: &[u8], owner: Option<(u32, u32)>) -> Result<(), RestoreError> {
+    let new = path.with_extension("lifeboat-new");
+    std::fs::write(&new, bytes).map_err(failed(&new))?;
+    std::fs::set_permissions(&new, Permissions::from_mode(0o600)).map_err(failed(&new))?;
+    own(&new, owner)?;
+    File::open(&new).and_then(|file| file.sync_all()).map_err(failed(&new))?;
+    std::fs::rename(&new, path).map_err(failed(path))
+}
+
+fn remove(path: &Path) -> Result<(), RestoreError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn own(path: &Path, owner: Option<(u32, u32)>) -> Result<(), RestoreError> {
+    let Some((user, group)) = owner else { return Ok(()) };
+    chown(path, Some(user), Some(group)).map_err(failed(path))
+}
+
+/// Makes everything on the directory's file system durable.
+fn sync(root: &Path) -> Result<(), RestoreError> {
+    let directory = File::open(root).map_err(failed(root))?;
+    rustix::fs::syncfs(&directory).map_err(|error| failed(root)(error.into()))
+}

@@ -1,0 +1,97 @@
+//! The file by which a restore knows its own directory again.
+//!
+//! A line of JSON that tells what is restored, then a line for each pack that is durably written, then
+//! `finished`. Appended to, never rewritten: a torn last line is a pack to be written again.
+
+use lifeboat_base::ServiceName;
+use lifeboat_vault::point::RestorePoint;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::io::{Error, Write};
+use std::path::Path;
+
+/// Its name in the data directory. PostgreSQL does not mind it.
+pub const MARKER_FILE: &str = "lifeboat.restore";
+/// Longest marker that is read.
+const LIMIT_BYTES: u64 = 64 << 20;
+const FINISHED: &str = "finished";
+
+/// What a restored directory says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marker {
+    /// The service.
+    pub service: ServiceName,
+    /// The restore point.
+    pub point: String,
+    /// Packs that are durably written.
+    pub packs_done: BTreeSet<u32>,
+    /// Whether the directory is whole.
+    pub finished: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FirstLine {
+    service: ServiceName,
+    point: String,
+}
+
+impl Marker {
+    pub(super) fn new(point: &RestorePoint) -> Self {
+        let (service, point) = (point.service.clone(), point.id.clone());
+        Self { service, point, packs_done: BTreeSet::new(), finished: false }
+    }
+}
+
+/// The marker in `directory`, if there is one that reads.
+pub(super) fn read(directory: &Path) -> Option<Marker> {
+    let path = directory.join(MARKER_FILE);
+    if std::fs::metadata(&path).ok()?.len() > LIMIT_BYTES {
+        return None;
+    }
+    let text = std::fs::read_to_string(path).ok()?;
+    let mut lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+    let FirstLine { service, point } = serde_json::from_str(lines.next()?).ok()?;
+    let mut marker = Marker { service, point, packs_done: BTreeSet::new(), finished: false };
+    for line in lines {
+        if line == FINISHED {
+            marker.finished = true;
+        } else if let Ok(pack) = line.parse() {
+            marker.packs_done.insert(pack);
+        }
+    }
+    Some(marker)
+}
+
+/// Writes the marker as restoring goes on.
+pub(super) struct MarkerWriter(File);
+
+impl MarkerWriter {
+    /// Makes the marker, or goes on with it.
+    pub(super) fn open(directory: &Path, marker: &Marker) -> Result<Self, Error> {
+        let path = directory.join(MARKER_FILE);
+        if read(directory).is_none() {
+            let first = FirstLine { service: marker.service.clone(), point: marker.point.clone() };
+            let line = serde_json::to_string(&first)?;
+            std::fs::write(&path, format!("{line}\n"))?;
+        }
+        let mut file = OpenOptions::new().append(true).open(&path)?;
+        // Ends a line that a crash tore; an empty one is passed over.
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        Ok(Self(file))
+    }
+
+    /// Records packs whose bytes are durable.
+    pub(super) fn done(&mut self, packs: &[u32]) -> Result<(), Error> {
+        let lines: String = packs.iter().map(|pack| format!("{pack}\n")).collect();
+        self.0.write_all(lines.as_bytes())?;
+        self.0.sync_data()
+    }
+
+    /// Records that the directory is whole.
+    pub(super) fn finished(mut self) -> Result<(), Error> {
+        self.0.write_all(format!("{FINISHED}\n").as_bytes())?;
+        self.0.sync_all()
+    }
+}

@@ -1,0 +1,271 @@
+//! Writes a restore point into a directory that PostgreSQL can start in.
+//!
+//! First [`plan`] looks and decides, then [`apply`] writes: what is printed before is what happens.
+//!
+//! # Invariants
+//! - **R1 half-made never starts.** `global/pg_control` is written last of all and removed first.
+//! - **R2 only our own.** A directory that is not empty is touched only if Lifeboat made it, and for the
+//!   same service (resume), or with `delta` on a stopped server of the same cluster.
+//! - **R3 resumable.** What was written is recorded after it is durable; a killed restore goes on.
+//! - **R4 checked.** Every byte written came out of a frame whose seal opened.
+//! - **R5 inside.** No path of a layer leaves the directory; tablespaces go where they were mapped to, or
+//!   inside.
+//!
+//! Deliberately absent: which moment to recover to (`target`), and running the server (`server`).
+
+mod files;
+mod marker;
+mod settings;
+
+use lifeboat_base::{ByteCount, ServiceName};
+use lifeboat_vault::Vault;
+use lifeboat_vault::layer::{FileKind, LayerError, LayerIndex, LayerReader};
+use lifeboat_vault::point::RestorePoint;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+pub use marker::{MARKER_FILE, Marker};
+pub use settings::{Recovery, strip_recovery_settings};
+
+/// Threads that open, decompress and write.
+pub const DEFAULT_WORKERS: usize = 2;
+/// Room that must be left beyond the files themselves: WAL to be replayed, and the server's own.
+const SPARE_BYTES: u64 = 256 << 20;
+
+/// What to restore, and where.
+#[derive(Debug)]
+pub struct RestoreOptions {
+    /// The vault.
+    pub vault: Vault,
+    /// The restore point.
+    pub point: RestorePoint,
+    /// How recovery goes on from there.
+    pub recovery: Recovery,
+    /// The directory to be born.
+    pub into: PathBuf,
+    /// Where tablespaces go: location on production → directory here. Others go inside.
+    pub tablespaces: BTreeMap<String, PathBuf>,
+    /// Whom the files belong to, when root restores.
+    pub owner: Option<(u32, u32)>,
+    /// Threads.
+    pub workers: usize,
+    /// Where it tells how far it is.
+    pub progress: Arc<RestoreProgress>,
+}
+
+/// How far a restore is.
+#[derive(Debug, Default)]
+pub struct RestoreProgress {
+    /// Raw bytes written.
+    pub done_bytes: AtomicU64,
+    /// Raw bytes to write.
+    pub total_bytes: AtomicU64,
+    /// Set to stop at the next pack; the restore can be taken up again.
+    pub cancelled: AtomicBool,
+}
+
+/// What a restore would do.
+#[derive(Debug)]
+pub struct RestorePlan {
+    /// Files and directories.
+    pub files: usize,
+    /// Bytes in them.
+    pub size_bytes: u64,
+    /// Packs that an earlier try has written already.
+    pub packs_done: usize,
+    /// Packs in all.
+    pub packs: usize,
+    /// OID → directory here.
+    pub tablespaces: BTreeMap<u32, PathBuf>,
+    reader: LayerReader,
+    marker: Marker,
+}
+
+/// Why nothing was, or not all was, restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The directory is somebody else's.
+    #[error(
+        "{} is not empty and was not made by a restore of {service}: choose another directory, or empty it",
+        path.display()
+    )]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+        /// The service.
+        service: ServiceName,
+    },
+    /// It is whole already.
+    #[error("{} is a finished restore of point {point}: start it, or choose another directory", path.display())]
+    Finished {
+        /// The directory.
+        path: PathBuf,
+        /// The restore point in it.
+        point: String,
+    },
+    /// It holds another restore, half made.
+    #[error(
+        "{} holds an unfinished restore of point {found}; this one is of {wanted}: choose another directory, or empty it",
+        path.display()
+    )]
+    OtherPoint {
+        /// The directory.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+        /// What was asked for.
+        wanted: String,
+    },
+    /// A server runs there.
+    #[error("a PostgreSQL server runs in {} (its postmaster.pid is there): stop it first", .0.display())]
+    Running(PathBuf),
+    /// Too little room.
+    #[error(
+        "{} has {} free; the restore needs {} ({} of files and {} for WAL): make room, or choose another file system",
+        path.display(), ByteCount(*free_bytes), ByteCount(size_bytes + SPARE_BYTES), ByteCount(*size_bytes),
+        ByteCount(SPARE_BYTES)
+    )]
+    NoRoom {
+        /// The directory.
+        path: PathBuf,
+        /// Free there.
+        free_bytes: u64,
+        /// Still to be written.
+        size_bytes: u64,
+    },
+    /// The operating system refused.
+    #[error("{} cannot be written", path.display())]
+    File {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The vault.
+    #[error("the restore point cannot be read whole")]
+    Layer(#[source] LayerError),
+    /// What is in the layer would be written elsewhere (R5).
+    #[error("the layer holds the path `{0}`, which leaves the data directory; nothing was written there")]
+    Escapes(String),
+    /// A point that this version cannot restore.
+    #[error("{0}")]
+    Unsupported(String),
+    /// Somebody stopped it.
+    #[error("the restore was stopped; the same command takes it up again")]
+    Cancelled,
+}
+
+pub(crate) fn failed(path: &Path) -> impl Fn(std::io::Error) -> RestoreError + '_ {
+    |source| RestoreError::File { path: path.to_owned(), source }
+}
+
+/// Looks at the point and the directory and decides what is to be done. Writes nothing.
+///
+/// # Errors
+/// [`RestoreError`]: everything that can be known before the first byte is written.
+pub async fn plan(options: &RestoreOptions) -> Result<RestorePlan, RestoreError> {
+    let point = &options.point;
+    let [layer] = &point.layers[..] else {
+        return Err(RestoreError::Unsupported(format!(
+            "restore point {} is a stack of {} layers; this version restores single ones",
+            point.id,
+            point.layers.len()
+        )));
+    };
+    let reader =
+        LayerReader::open(&options.vault, &point.service, layer).await.map_err(RestoreError::Layer)?;
+    let marker = occupant(options)?;
+    let index = reader.index();
+    check_paths(index)?;
+    let size_bytes: u64 = index.files.iter().map(|file| file.length).sum();
+    let packs_done = marker.packs_done.len();
+    let remaining = size_bytes.saturating_sub(written_bytes(&options.into, index, packs_done));
+    let free_bytes = free_space(&options.into)?;
+    if free_bytes < remaining + SPARE_BYTES {
+        return Err(RestoreError::NoRoom { path: options.into.clone(), free_bytes, size_bytes: remaining });
+    }
+    let place = |tablespace: &lifeboat_vault::point::Tablespace| {
+        let inside = options.into.join("lifeboat_tablespaces").join(tablespace.oid.to_string());
+        (tablespace.oid, options.tablespaces.get(&tablespace.location).cloned().unwrap_or(inside))
+    };
+    Ok(RestorePlan {
+        files: index.files.len(),
+        size_bytes,
+        packs_done,
+        packs: index.packs.len(),
+        tablespaces: point.tablespaces.iter().map(place).collect(),
+        reader,
+        marker,
+    })
+}
+
+/// Carries a plan out. Killed at any point, the same call takes it up again (R3).
+///
+/// # Errors
+/// [`RestoreError`].
+pub async fn apply(options: &RestoreOptions, plan: RestorePlan) -> Result<(), RestoreError> {
+    files::write(options, plan).await
+}
+
+/// What is in the directory now (R2).
+fn occupant(options: &RestoreOptions) -> Result<Marker, RestoreError> {
+    let (into, point) = (&options.into, &options.point);
+    let mut entries = match std::fs::read_dir(into) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Marker::new(point)),
+        Err(source) => return Err(RestoreError::File { path: into.clone(), source }),
+    };
+    if into.join("postmaster.pid").exists() {
+        return Err(RestoreError::Running(into.clone()));
+    }
+    match marker::read(into) {
+        Some(marker) if marker.service != point.service => {
+            Err(RestoreError::NotEmpty { path: into.clone(), service: point.service.clone() })
+        }
+        Some(marker) if marker.finished => {
+            Err(RestoreError::Finished { path: into.clone(), point: marker.point })
+        }
+        Some(marker) if marker.point != point.id => Err(RestoreError::OtherPoint {
+            path: into.clone(),
+            found: marker.point,
+            wanted: point.id.clone(),
+        }),
+        Some(marker) => Ok(marker),
+        None if entries.next().is_none() => Ok(Marker::new(point)),
+        None => Err(RestoreError::NotEmpty { path: into.clone(), service: point.service.clone() }),
+    }
+}
+
+/// R5: every path is plain, and below the directory.
+fn check_paths(index: &LayerIndex) -> Result<(), RestoreError> {
+    for file in &index.files {
+        let plain = file.path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+        if !plain || file.path.contains('\0') {
+            return Err(RestoreError::Escapes(file.path.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// What an earlier try has put on the disk, about.
+fn written_bytes(into: &Path, index: &LayerIndex, packs_done: usize) -> u64 {
+    if packs_done == 0 {
+        return 0;
+    }
+    use std::os::unix::fs::MetadataExt;
+    let files = index.files.iter().filter(|file| file.kind == FileKind::File);
+    files.filter_map(|file| Some(std::fs::metadata(into.join(&file.path)).ok()?.blocks() * 512)).sum()
+}
+
+/// Free bytes on the file system where `path` is, or will be.
+fn free_space(path: &Path) -> Result<u64, RestoreError> {
+    let mut existing = path;
+    while !existing.exists() {
+        existing = existing.parent().unwrap_or(Path::new("/"));
+    }
+    let stat = rustix::fs::statvfs(existing)
+        .map_err(|error| RestoreError::File { path: existing.to_owned(), source: error.into() })?;
+    Ok(stat.f_bavail * stat.f_frsize)
+}
