@@ -7,3 +7,4 @@
 pub mod backup;
 pub mod client;
 pub mod restore;
+pub mod server;

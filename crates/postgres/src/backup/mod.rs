@@ -241,7 +241,8 @@ async fn ask(sql: &mut Connection) -> Result<Server, BackupError> {
     }
     Ok(Server {
         cluster: Cluster {
-            system_id: SystemId(row.parse("system_identifier").map_err(unexpected)?),
+            // SQL has no unsigned integers: it prints the upper half of the identifiers as negative.
+            system_id: SystemId(row.parse::<i64>("system_identifier").map_err(unexpected)? as u64),
             major: row.parse("major").map_err(unexpected)?,
             segment_bytes: row.parse("segment_bytes").map_err(unexpected)?,
         },

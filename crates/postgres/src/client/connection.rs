@@ -380,12 +380,13 @@ impl Connection {
     /// # Errors
     /// As [`Connection::query`].
     pub async fn is_in_recovery(&mut self) -> Result<bool, ClientError> {
-        if let Some(value) = self.parameter("in_hot_standby") {
-            return Ok(value == "on");
-        }
         if self.session.purpose == Purpose::Replication {
-            return self.is_read_only().await;
+            return match self.parameter("in_hot_standby") {
+                Some(value) => Ok(value == "on"),
+                None => self.is_read_only().await,
+            };
         }
+        // Not from the parameter: a promotion is reported only with the next answer.
         let row = self.query_one("select pg_catalog.pg_is_in_recovery()").await?;
         Ok(row.at(0) == Some("t"))
     }

@@ -1,8 +1,10 @@
 //! Writes the files: directories first, then packs side by side, then what makes it start.
 
 use super::marker::MarkerWriter;
+use super::settings::{AUTO_CONF, SET_ASIDE, strip_recovery_settings};
 use super::{RestoreError, RestoreOptions, RestorePlan, failed};
-use lifeboat_pgformat::{BACKUP_LABEL_FILE, PG_CONTROL_PATH, TABLESPACE_MAP_FILE};
+use crate::server::configure;
+use lifeboat_pgformat::{BACKUP_LABEL_FILE, ControlFile, PG_CONTROL_PATH, TABLESPACE_MAP_FILE};
 use lifeboat_vault::layer::{FileEntry, FileKind, LayerReader, OpenedPack};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs::{File, OpenOptions, Permissions};
@@ -16,7 +18,8 @@ const PACKS_BETWEEN_SYNCS: usize = 64;
 /// Directories and files that PostgreSQL needs and no layer holds.
 const OWNER_ONLY: u32 = 0o700;
 const SIGNAL_FILE: &str = "recovery.signal";
-const AUTO_CONF: &str = "postgresql.auto.conf";
+/// In the configuration for starts by hand.
+const DEFAULT_PORT: u16 = 5432;
 
 /// What the threads share.
 struct Shared {
@@ -80,16 +83,34 @@ async fn finish(options: &RestoreOptions, shared: Shared) -> Result<(), RestoreE
         // Its pack was written by an earlier try, which kept it back.
         None => read_control(&reader).await?,
     };
-    let auto_conf = std::fs::read_to_string(root.join(AUTO_CONF)).unwrap_or_default();
     write_small(&root.join(BACKUP_LABEL_FILE), options.point.backup_label.as_bytes(), owner)?;
     remove(&root.join(TABLESPACE_MAP_FILE))?;
-    write_small(&root.join(AUTO_CONF), options.recovery.auto_conf(&auto_conf).as_bytes(), owner)?;
+    set_aside(&root, owner)?;
+    write_small(&root.join(AUTO_CONF), options.recovery.auto_conf().as_bytes(), owner)?;
+    let parsed = ControlFile::parse(&control)
+        .map_err(|error| RestoreError::Unsupported(format!("the layer's {PG_CONTROL_PATH}: {error}")))?;
+    configure(&root, &parsed, DEFAULT_PORT, owner).map_err(failed(&root))?;
     write_small(&root.join(SIGNAL_FILE), b"", owner)?;
     sync(&root)?;
     recorded.marker.done(&recorded.packs).map_err(failed(&root))?;
     write_small(&root.join(PG_CONTROL_PATH), &control, owner)?;
     sync(&root)?;
     recorded.marker.finished().map_err(failed(&root))
+}
+
+/// Keeps production's own settings, without stale recovery ones, for after the recovery. Once: a restore that
+/// was killed later finds its own settings where production's were.
+fn set_aside(root: &Path, owner: Option<(u32, u32)>) -> Result<(), RestoreError> {
+    let (current, aside) = (root.join(AUTO_CONF), root.join(SET_ASIDE));
+    if aside.exists() {
+        return Ok(());
+    }
+    let text = match std::fs::read(&current) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(failed(&current)(error)),
+    };
+    write_small(&aside, strip_recovery_settings(&text).as_bytes(), owner)
 }
 
 async fn read_control(reader: &LayerReader) -> Result<Vec<u8>, RestoreError> {
@@ -241,7 +262,9 @@ fn make_directory(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<(
 }
 
 fn write_small(path: &Path, bytes: &[u8], owner: Option<(u32, u32)>) -> Result<(), RestoreError> {
-    let new = path.with_extension("lifeboat-new");
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
     std::fs::write(&new, bytes).map_err(failed(&new))?;
     std::fs::set_permissions(&new, Permissions::from_mode(0o600)).map_err(failed(&new))?;
     own(&new, owner)?;

@@ -1,6 +1,13 @@
 //! The settings by which PostgreSQL recovers, written where it reads them last.
 
+use super::marker::MARKER_FILE;
 use lifeboat_base::{Lsn, Timeline};
+use std::path::Path;
+
+/// What `ALTER SYSTEM` writes; PostgreSQL reads it last.
+pub(super) const AUTO_CONF: &str = "postgresql.auto.conf";
+/// Where production's own waits until the recovery is over.
+pub(super) const SET_ASIDE: &str = "postgresql.auto.conf.production";
 
 /// How recovery goes on from the restore point.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,15 +54,37 @@ impl Recovery {
         ]
     }
 
-    /// `postgresql.auto.conf` with these settings and without stale ones.
+    /// `postgresql.auto.conf` with these settings and nothing else.
     #[must_use]
-    pub fn auto_conf(&self, found: &str) -> String {
-        let mut text = strip_recovery_settings(found);
-        text.push_str("# By lifeboat restore; `lifeboat restore --promote` takes these out again.\n");
+    pub fn auto_conf(&self) -> String {
+        let mut text = format!(
+            "# Recovery by lifeboat restore. Production's own settings wait in {SET_ASIDE}\n\
+             # and come back when the server is promoted.\n"
+        );
         for (name, value) in self.settings() {
             text.push_str(&format!("{name} = '{}'\n", value.replace('\\', "\\\\").replace('\'', "''")));
         }
         text
+    }
+}
+
+/// Puts production's `postgresql.auto.conf` back, without what steers recovery.
+///
+/// # Errors
+/// Those of the file system; calling it again is right.
+pub fn end_recovery(directory: &Path) -> Result<(), std::io::Error> {
+    let (aside, current) = (directory.join(SET_ASIDE), directory.join(AUTO_CONF));
+    match std::fs::rename(&aside, &current) {
+        // It was put back already, or there never was one: at least no recovery is left in it.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let text = std::fs::read_to_string(&current)?;
+            std::fs::write(&current, strip_recovery_settings(&text))?;
+        }
+        outcome => outcome?,
+    }
+    match std::fs::remove_file(directory.join(MARKER_FILE)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -66,9 +95,7 @@ pub fn strip_recovery_settings(found: &str) -> String {
         let name =
             line.trim_start().split(|c: char| c == '=' || c.is_whitespace()).next().unwrap_or_default();
         let name = name.to_ascii_lowercase();
-        !STALE.contains(&name.as_str())
-            && !STALE_TOO.contains(&name.as_str())
-            && !line.starts_with("# By lifeboat restore")
+        !STALE.contains(&name.as_str()) && !STALE_TOO.contains(&name.as_str())
     };
     found.lines().filter(is_kept).map(|line| format!("{line}\n")).collect()
 }
@@ -78,19 +105,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stale_targets_go_and_other_settings_stay() {
+    fn stale_targets_go_and_quotes_are_doubled() {
         let recovery = Recovery {
             restore_command: "fetch 'a' %f".to_owned(),
             timeline: Timeline(2),
             stop: Lsn(0x10),
             inclusive: false,
         };
+        let text = recovery.auto_conf();
+        assert!(text.contains("restore_command = 'fetch ''a'' %f'\n"), "{text}");
         let found = "work_mem = '4MB'\n  Recovery_Target_Time='2020-01-01'\nrestore_command = 'old'\n#x\n";
-        let text = recovery.auto_conf(found);
-        assert!(text.starts_with("work_mem = '4MB'\n#x\n"), "{text}");
-        assert!(text.contains("restore_command = 'fetch ''a'' %f'\n"));
-        assert!(!text.contains("2020") && !text.contains("'old'"));
-        assert_eq!(recovery.auto_conf(&text), text, "a second time changes nothing");
+        assert_eq!(strip_recovery_settings(found), "work_mem = '4MB'\n#x\n");
         assert_eq!(strip_recovery_settings("hot_standby = on\n"), "hot_standby = on\n");
     }
 }

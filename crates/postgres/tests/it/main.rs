@@ -1,4 +1,5 @@
 //! Holds the crate against real PostgreSQL servers.
 
 mod client;
+mod recovery;
 mod server;

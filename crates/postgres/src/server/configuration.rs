@@ -1,0 +1,94 @@
+//! Writes the configuration of our own beside production's, which it leaves alone.
+
+use super::settings::{Needs, free_memory_bytes, isolation};
+use lifeboat_pgformat::ControlFile;
+use std::fs::Permissions;
+use std::io::Error;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+/// A socket's path at most; the system's own limit is 108 with the closing zero.
+const SOCKET_PATH_LIMIT_BYTES: usize = 100;
+
+/// How a server of ours is set up.
+pub(crate) struct Configuration {
+    /// Where its socket is.
+    pub(crate) sockets: PathBuf,
+    /// Names and values for its command line.
+    pub(crate) settings: Vec<(&'static str, String)>,
+}
+
+/// Decides the configuration of the server in `directory` and writes it there, for starts by hand too.
+pub(crate) fn configure(
+    directory: &Path,
+    control: &ControlFile,
+    port: u16,
+    owner: Option<(u32, u32)>,
+) -> Result<Configuration, Error> {
+    let sockets = socket_directory(directory, owner)?;
+    let settings = isolation(Needs::of(control), &sockets, directory, port, free_memory_bytes());
+    write(directory, &settings, owner)?;
+    Ok(Configuration { sockets, settings })
+}
+
+fn write(directory: &Path, settings: &[(&str, String)], owner: Option<(u32, u32)>) -> Result<(), Error> {
+    let mut text =
+        "# Written by Lifeboat: a server that disturbs nobody. Production's files are untouched.\n"
+            .to_owned();
+    for (name, value) in settings.iter().filter(|(name, _)| *name != "config_file") {
+        text.push_str(&format!("{name} = '{}'\n", escape(value)));
+    }
+    let access = "# Only who can reach the private socket.\nlocal all all trust\n";
+    for (name, contents) in
+        [("lifeboat.conf", text.as_str()), ("lifeboat_hba.conf", access), ("lifeboat_ident.conf", "")]
+    {
+        let path = directory.join(name);
+        std::fs::write(&path, contents)?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        own(&path, owner)?;
+    }
+    Ok(())
+}
+
+/// Where the socket goes: the data directory, which is private; a directory beside all others if its path
+/// is too long for a socket.
+fn socket_directory(directory: &Path, owner: Option<(u32, u32)>) -> Result<PathBuf, Error> {
+    let socket = directory.join(".s.PGSQL.65535");
+    let is_plain = !directory.as_os_str().as_encoded_bytes().contains(&b',');
+    if is_plain && socket.as_os_str().len() <= SOCKET_PATH_LIMIT_BYTES {
+        return Ok(directory.to_owned());
+    }
+    let name = short_name(directory);
+    let short = std::env::temp_dir().join(format!("lifeboat-{name}"));
+    match std::fs::DirBuilder::new().create(&short) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    let found = std::fs::symlink_metadata(&short)?;
+    let ours = rustix::process::geteuid().as_raw();
+    let is_ours = found.uid() == ours || owner.is_some_and(|(user, _)| found.uid() == user);
+    if !found.is_dir() || !is_ours {
+        return Err(Error::other(format!("{} belongs to somebody else; remove it", short.display())));
+    }
+    std::fs::set_permissions(&short, Permissions::from_mode(0o700))?;
+    own(&short, owner)?;
+    Ok(short)
+}
+
+/// A short name that is always the same for the same directory.
+fn short_name(directory: &Path) -> String {
+    let digest =
+        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, directory.as_os_str().as_encoded_bytes());
+    hex::encode(&digest.as_ref()[..6])
+}
+
+fn own(path: &Path, owner: Option<(u32, u32)>) -> Result<(), Error> {
+    let Some((user, group)) = owner else { return Ok(()) };
+    chown(path, Some(user), Some(group))
+}
+
+/// A value between single quotes, for configuration files and connection strings.
+pub(super) fn escape(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('\'', "\\'")
+}

@@ -1,0 +1,390 @@
+//! One server of our own: started, asked how far it is, promoted, stopped.
+
+use super::account::Account;
+use super::configuration::{Configuration, configure, escape};
+use super::install::Installation;
+use crate::client::{ClientError, Connection, Conninfo, ConninfoError, Purpose};
+use crate::restore::end_recovery;
+use lifeboat_base::Lsn;
+use lifeboat_pgformat::{ControlError, ControlFile, PG_CONTROL_PATH};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// The log of a server that we started, in its data directory.
+pub const RECOVERED_LOG: &str = "lifeboat.log";
+/// Between two looks at a server that is on its way.
+const POLL: Duration = Duration::from_millis(20);
+/// Of a server's log, what an error shows.
+const LOG_TAIL_BYTES: u64 = 16 << 10;
+/// Lines of it.
+const LOG_TAIL_LINES: usize = 12;
+/// How long a server may take to stop before it is killed.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct StartOptions {
+    /// The data directory.
+    pub directory: PathBuf,
+    /// The programs.
+    pub installation: Installation,
+    /// Whom it runs as, if not ourselves.
+    pub account: Option<Account>,
+    /// The port; it only names the socket.
+    pub port: u16,
+    /// Roles to log in as, the first that exists is taken.
+    pub users: Vec<String>,
+}
+
+/// Why a server of ours does not run as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// A file of its configuration.
+    #[error("{} cannot be used", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The directory has no sound control file.
+    #[error("{} has no sound {PG_CONTROL_PATH}: it is no whole data directory", path.display())]
+    Control {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ControlError,
+    },
+    /// It ended.
+    #[error("the server ended before it was ready; its log, {}, ends with:\n{tail}", log.display())]
+    Ended {
+        /// The log.
+        log: PathBuf,
+        /// Its end.
+        tail: String,
+    },
+    /// It opened by itself (V2).
+    #[error("the server opened for writing before it reached {target}: do not use it; its log is {}", log.display())]
+    OpenedEarly {
+        /// Where it should have stopped.
+        target: Lsn,
+        /// The log.
+        log: PathBuf,
+    },
+    /// It paused elsewhere (V2).
+    #[error("the server paused at {reached}, short of its target {target}; its log, {}, ends with:\n{tail}", log.display())]
+    PausedShort {
+        /// Where it should have stopped.
+        target: Lsn,
+        /// Where it stopped.
+        reached: Lsn,
+        /// The log.
+        log: PathBuf,
+        /// Its end.
+        tail: String,
+    },
+    /// Nobody is let in.
+    #[error("the server lets none of {} in", .users.join(", "))]
+    Login {
+        /// The roles that were tried.
+        users: Vec<String>,
+        /// What it said to the last.
+        source: ClientError,
+    },
+    /// It did not answer a question.
+    #[error("the server did not answer")]
+    Client(#[source] ClientError),
+    /// The socket's directory cannot be named in a connection string.
+    #[error("the socket's directory cannot be named")]
+    Conninfo(#[source] ConninfoError),
+}
+
+fn file_error(path: &Path) -> impl Fn(std::io::Error) -> ServerError + '_ {
+    |source| ServerError::File { path: path.to_owned(), source }
+}
+
+/// A server of ours. Dropping it stops the server at once, unless it was [`Server::detach`]ed.
+#[derive(Debug)]
+pub struct Server {
+    child: Option<Child>,
+    pid: u32,
+    directory: PathBuf,
+    sockets: PathBuf,
+    port: u16,
+    users: Vec<String>,
+    command: String,
+}
+
+impl Server {
+    /// Starts a server; it may still be far from answering.
+    ///
+    /// # Errors
+    /// [`ServerError`].
+    pub fn start(options: &StartOptions) -> Result<Self, ServerError> {
+        let directory = &options.directory;
+        let control_path = directory.join(PG_CONTROL_PATH);
+        let control = std::fs::read(&control_path).map_err(file_error(&control_path))?;
+        let control = ControlFile::parse(&control)
+            .map_err(|source| ServerError::Control { path: directory.clone(), source })?;
+        let owner = options.account.map(Account::pair);
+        let Configuration { sockets, settings } =
+            configure(directory, &control, options.port, owner).map_err(file_error(directory))?;
+        let log_path = directory.join(RECOVERED_LOG);
+        let log = OpenOptions::new().create(true).append(true).open(&log_path);
+        let log = log.map_err(file_error(&log_path))?;
+        if let Some((user, group)) = owner {
+            chown(&log_path, Some(user), Some(group)).map_err(file_error(&log_path))?;
+        }
+        let mut command = Command::new(options.installation.program("postgres"));
+        command.arg("-D").arg(directory);
+        for (name, value) in &settings {
+            command.arg("-c").arg(format!("{name}={value}"));
+        }
+        if let Some(account) = options.account {
+            account.apply(&mut command);
+        }
+        let errors = log.try_clone().map_err(file_error(&log_path))?;
+        // A group of its own: a Ctrl-C for us is not one for it.
+        command.env_remove("PGDATA").env("LC_ALL", "C").current_dir(directory).process_group(0);
+        command.stdin(Stdio::null()).stdout(log).stderr(errors);
+        let program = options.installation.program("postgres");
+        let child = command.spawn().map_err(file_error(&program))?;
+        Ok(Self {
+            pid: child.id(),
+            child: Some(child),
+            directory: directory.clone(),
+            sockets,
+            port: options.port,
+            users: options.users.clone(),
+            command: start_command(&options.installation, directory),
+        })
+    }
+
+    /// How to reach it as the first of its users, and as what `psql` takes.
+    #[must_use]
+    pub fn address(&self) -> String {
+        let user = self.users.first().map_or("postgres", String::as_str);
+        format!("host={} port={} user={user} dbname=postgres", self.sockets.display(), self.port)
+    }
+
+    /// The command that starts it by hand.
+    #[must_use]
+    pub fn command(&self) -> &str {
+        &self.command
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Leaves it running when this is dropped.
+    pub fn detach(&mut self) {
+        self.child = None;
+    }
+
+    /// Waits until it answers, however long its recovery takes, and connects.
+    ///
+    /// # Errors
+    /// [`ServerError::Ended`] if it ends before; [`ServerError::Login`].
+    pub async fn answering(&mut self) -> Result<Connection, ServerError> {
+        loop {
+            self.must_run()?;
+            if let Some(connection) = self.connect().await? {
+                return Ok(connection);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits until it has paused at `target` (V2), and tells how far replay is on the way.
+    ///
+    /// # Errors
+    /// [`ServerError`]; the server is then not to be used.
+    pub async fn recovered(
+        &mut self,
+        target: Lsn,
+        inclusive: bool,
+        replayed: &(dyn Fn(Lsn) + Sync),
+    ) -> Result<Lsn, ServerError> {
+        let mut connection = self.answering().await?;
+        let question = "SELECT pg_is_in_recovery() AS recovering, pg_last_wal_replay_lsn() AS replayed, \
+             pg_get_wal_replay_pause_state() AS state";
+        loop {
+            self.must_run()?;
+            let row = match connection.query_one(question).await {
+                Ok(row) => row,
+                // It may have ended: the log says more than the connection.
+                Err(error) => {
+                    self.must_run()?;
+                    return Err(ServerError::Client(error));
+                }
+            };
+            let text = |column: &str| row.optional(column).ok().flatten().unwrap_or_default().to_owned();
+            if text("recovering") != "t" {
+                return Err(ServerError::OpenedEarly { target, log: self.log() });
+            }
+            let reached: Lsn = text("replayed").parse().unwrap_or(Lsn(0));
+            replayed(reached);
+            if text("state") == "paused" {
+                // Of the record at `target`, replay has seen the end, or has stopped right before it.
+                let is_there = if inclusive { reached > target } else { reached >= last_before(target) };
+                if is_there {
+                    return Ok(reached);
+                }
+                let (log, tail) = (self.log(), self.log_tail());
+                return Err(ServerError::PausedShort { target, reached, log, tail });
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Opens it for writing, on a timeline of its own, and takes the recovery settings out.
+    ///
+    /// # Errors
+    /// [`ServerError`].
+    pub async fn promote(&mut self) -> Result<(), ServerError> {
+        // What `pg_ctl promote` does: it needs no role.
+        let signal = self.directory.join("promote");
+        File::create(&signal).map_err(file_error(&signal))?;
+        self.signal(Signal::USR1);
+        let mut connection = self.answering().await?;
+        loop {
+            self.must_run()?;
+            if !connection.is_in_recovery().await.map_err(ServerError::Client)? {
+                break;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        end_recovery(&self.directory).map_err(file_error(&self.directory))
+    }
+
+    /// Stops it in order: what it has is on the disk afterwards.
+    ///
+    /// # Errors
+    /// [`ServerError`] if it had ended already.
+    pub async fn stop(mut self) -> Result<(), ServerError> {
+        self.must_run()?;
+        self.signal(Signal::INT);
+        let mut waited = Duration::ZERO;
+        while self.must_run().is_ok() {
+            if waited > STOP_LIMIT {
+                self.signal(Signal::QUIT);
+                break;
+            }
+            tokio::time::sleep(POLL).await;
+            waited += POLL;
+        }
+        self.child = None;
+        remove_sockets(&self.sockets, &self.directory);
+        Ok(())
+    }
+
+    /// A connection, or `None` while it lets nobody in yet.
+    async fn connect(&self) -> Result<Option<Connection>, ServerError> {
+        let mut refused = None;
+        for user in &self.users {
+            for database in ["postgres", "template1"] {
+                let text = format!(
+                    "host='{}' port={} user='{}' dbname={database} connect_timeout=5 application_name=lifeboat",
+                    escape(&self.sockets.display().to_string()),
+                    self.port,
+                    escape(user)
+                );
+                let info = Conninfo::parse(&text, &|_| None).map_err(ServerError::Conninfo)?;
+                match Connection::connect(&info, Purpose::Sql).await {
+                    Ok(connection) => return Ok(Some(connection)),
+                    Err(error) => match error.server_error().map(|said| said.code.clone()) {
+                        // The role, or the database, does not exist.
+                        Some(code) if code == "28000" || code == "3D000" => refused = Some(error),
+                        // 57P03: it is starting up; anything else before it listens.
+                        _ => return Ok(None),
+                    },
+                }
+            }
+        }
+        match refused {
+            Some(source) => Err(ServerError::Login { users: self.users.clone(), source }),
+            None => Ok(None),
+        }
+    }
+
+    fn must_run(&mut self) -> Result<(), ServerError> {
+        let has_ended = match &mut self.child {
+            Some(child) => !matches!(child.try_wait(), Ok(None)),
+            None => Pid::from_raw(self.pid as i32)
+                .is_none_or(|pid| rustix::process::test_kill_process(pid).is_err()),
+        };
+        if !has_ended {
+            return Ok(());
+        }
+        self.child = None;
+        Err(ServerError::Ended { log: self.log(), tail: self.log_tail() })
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = Pid::from_raw(self.pid as i32) {
+            // It may be gone already, which is looked at elsewhere.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    fn log(&self) -> PathBuf {
+        self.directory.join(RECOVERED_LOG)
+    }
+
+    fn log_tail(&self) -> String {
+        tail(&self.log()).unwrap_or_else(|error| format!("(the log cannot be read: {error})"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        self.signal(Signal::QUIT);
+        let _ = child.wait();
+        remove_sockets(&self.sockets, &self.directory);
+    }
+}
+
+/// The start of the record before `target` may be all that replay has seen: pages have headers between.
+fn last_before(target: Lsn) -> Lsn {
+    /// The longest header of a WAL page, and padding.
+    const SLACK_BYTES: u64 = 64;
+    Lsn(target.0.saturating_sub(SLACK_BYTES))
+}
+
+/// The command that starts `directory` as [`Server::start`] does, for a person.
+#[must_use]
+pub fn start_command(installation: &Installation, directory: &Path) -> String {
+    let directory = directory.display();
+    format!(
+        "{} -D '{directory}' -c config_file='{directory}/lifeboat.conf'",
+        installation.program("postgres").display()
+    )
+}
+
+fn remove_sockets(sockets: &Path, directory: &Path) {
+    if sockets != directory {
+        // Empty once the server has stopped; if not, it is left.
+        let _ = std::fs::remove_dir(sockets);
+    }
+}
+
+fn tail(path: &Path) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL_BYTES)))?;
+    let mut bytes = Vec::new();
+    file.take(LOG_TAIL_BYTES).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    Ok(lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n"))
+}

@@ -1,0 +1,163 @@
+//! From a backup back to a server that answers, on real servers.
+
+use lifeboat_base::{Lsn, ServiceName, SystemClock};
+use lifeboat_postgres::backup::{self, BackupOptions};
+use lifeboat_postgres::client::Conninfo;
+use lifeboat_postgres::restore::{self, Recovery, RestoreError, RestoreOptions};
+use lifeboat_postgres::server::{self, Server, StartOptions};
+use lifeboat_testkit::postgres::{
+    Cluster, ClusterOptions, Installation, give_to_server_user, scratch_directory,
+};
+use lifeboat_vault::point::RestorePoint;
+use lifeboat_vault::{Copies, Vault, VaultCopy, address};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A server with data in it, in two tablespaces, and its WAL archived to a directory.
+struct Fixture {
+    cluster: Cluster,
+    archive: PathBuf,
+    vault: Vault,
+    service: ServiceName,
+    scratch: tempfile::TempDir,
+}
+
+impl Fixture {
+    async fn start(installation: &Installation) -> Self {
+        let scratch = scratch_directory();
+        let archive = scratch.path().join("archive");
+        let tablespace = scratch.path().join("a \\ täble space");
+        for directory in [&archive, &tablespace] {
+            std::fs::create_dir(directory).unwrap();
+            give_to_server_user(directory);
+        }
+        let options = ClusterOptions::new()
+            .set("archive_mode", "on")
+            .set("archive_command", &format!("cp %p {}/%f", archive.display()));
+        let cluster = Cluster::start(installation, &options);
+        let location = tablespace.display().to_string();
+        cluster.psql(&format!("CREATE TABLESPACE \"näher\" LOCATION '{location}'"));
+        cluster.psql("CREATE TABLE ledger (id int PRIMARY KEY, note text)");
+        cluster.psql("CREATE TABLE apart (id int) TABLESPACE \"näher\"");
+        cluster.psql("CREATE UNLOGGED TABLE fleeting (id int)");
+        cluster.psql("INSERT INTO ledger SELECT g, repeat('x', 500) FROM generate_series(1, 20000) g");
+        cluster.psql("INSERT INTO apart SELECT g FROM generate_series(1, 1000) g");
+        cluster.psql("INSERT INTO fleeting VALUES (1)");
+        let store =
+            address::open(&format!("file://{}", scratch.path().join("vault").display()), true, &|_| None);
+        let copies = Copies::new(vec![VaultCopy::new("one", None, store.unwrap())], 1);
+        let vault = Vault::init(copies, Some("a long passphrase"), &[], Arc::new(SystemClock::new())).await;
+        let service = "ledger-db".parse().unwrap();
+        Self { cluster, archive, vault: vault.unwrap(), service, scratch }
+    }
+
+    async fn backup(&self, local: bool) -> RestorePoint {
+        let options = BackupOptions {
+            vault: self.vault.clone(),
+            service: self.service.clone(),
+            conninfo: Conninfo::parse(&self.cluster.conninfo(), &|_| None).unwrap(),
+            data_directory: local.then(|| self.cluster.data_directory().to_owned()),
+            rate: None,
+            level: backup::DEFAULT_LEVEL,
+            workers: backup::DEFAULT_WORKERS,
+            progress: Arc::default(),
+        };
+        backup::run(&options).await.unwrap()
+    }
+
+    /// The end of what is written now, all of it archived.
+    fn archived_end(&self) -> Lsn {
+        let end = self.cluster.psql("SELECT pg_current_wal_insert_lsn()").trim().parse().unwrap();
+        self.cluster.psql("SELECT pg_create_restore_point('after')");
+        let segment = self.cluster.psql("SELECT pg_walfile_name(pg_switch_wal())");
+        let question = format!("SELECT last_archived_wal >= '{}' FROM pg_stat_archiver", segment.trim());
+        while self.cluster.psql(&question).trim() != "t" {
+            std::thread::yield_now();
+        }
+        end
+    }
+
+    fn restore(&self, point: RestorePoint, stop: Lsn, into: &Path) -> RestoreOptions {
+        let recovery = Recovery {
+            restore_command: format!("cp {}/%f %p", self.archive.display()),
+            timeline: point.timeline,
+            stop,
+            inclusive: false,
+        };
+        RestoreOptions {
+            vault: self.vault.clone(),
+            point,
+            recovery,
+            into: into.to_owned(),
+            tablespaces: std::collections::BTreeMap::new(),
+            owner: server::server_account().unwrap().map(server::Account::pair),
+            workers: 2,
+            progress: Arc::default(),
+        }
+    }
+
+    fn server(&self, directory: &Path) -> StartOptions {
+        let installation = self.cluster.installation();
+        StartOptions {
+            directory: directory.to_owned(),
+            installation: server::Installation {
+                bin_dir: installation.bin_dir.clone(),
+                major: installation.major,
+            },
+            account: server::server_account().unwrap(),
+            port: 5432,
+            users: vec!["nobody-by-that-name".to_owned(), "postgres".to_owned()],
+        }
+    }
+}
+
+async fn back_to_the_moment(installation: &Installation, local: bool) {
+    let fixture = Fixture::start(installation).await;
+    let point = fixture.backup(local).await;
+    assert!(point.damaged_pages.is_empty());
+    fixture.cluster.psql("INSERT INTO ledger SELECT g, 'later' FROM generate_series(20001, 20500) g");
+    let stop = fixture.archived_end();
+    fixture.cluster.psql("DELETE FROM ledger");
+    fixture.archived_end();
+
+    let into = fixture.scratch.path().join("restored");
+    let options = fixture.restore(point, stop, &into);
+    let plan = restore::plan(&options).await.unwrap();
+    assert_eq!(plan.tablespaces.len(), 1);
+    restore::apply(&options, plan).await.unwrap();
+    let again = restore::plan(&options).await.unwrap_err();
+    assert!(matches!(again, RestoreError::Finished { .. }), "{again}");
+
+    let mut server = Server::start(&fixture.server(&into)).unwrap();
+    server.recovered(stop, false, &|_| ()).await.unwrap();
+    let mut connection = server.answering().await.unwrap();
+    let count = "SELECT count(*) AS rows, count(*) FILTER (WHERE note = 'later') AS later, \
+         (SELECT count(*) FROM apart) AS apart FROM ledger";
+    let row = connection.query_one(count).await.unwrap();
+    assert_eq!((row.text("rows").unwrap(), row.text("later").unwrap()), ("20500", "500"));
+    assert_eq!(row.text("apart").unwrap(), "1000");
+    connection.query("INSERT INTO ledger VALUES (0, '')").await.unwrap_err();
+
+    server.promote().await.unwrap();
+    let mut connection = server.answering().await.unwrap();
+    connection.query("INSERT INTO ledger VALUES (0, '')").await.unwrap();
+    let row = connection.query_one("SELECT count(*) AS rows FROM fleeting").await.unwrap();
+    assert_eq!(row.text("rows").unwrap(), "0", "unlogged tables come back empty");
+    server.stop().await.unwrap();
+    let auto = std::fs::read_to_string(into.join("postgresql.auto.conf")).unwrap();
+    assert!(!auto.contains("recovery_target"), "{auto}");
+}
+
+#[tokio::test]
+async fn every_version_comes_back_to_the_moment_from_its_own_files() {
+    for installation in Installation::all() {
+        back_to_the_moment(&installation, true).await;
+    }
+}
+
+#[tokio::test]
+async fn every_version_comes_back_to_the_moment_over_the_connection() {
+    for installation in Installation::all() {
+        back_to_the_moment(&installation, false).await;
+    }
+}
