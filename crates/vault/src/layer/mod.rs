@@ -20,7 +20,7 @@ mod reader;
 mod writer;
 
 pub use index::{FileEntry, FileKind, LayerIndex, LayerKind};
-pub use pack::{FrameEntry, Pack, PackDirectory, PackWriter};
+pub use pack::{FrameEntry, FrameHash, Pack, PackDirectory, PackWriter};
 pub use reader::{LayerError, LayerReader, OpenedPack};
 pub use writer::LayerWriter;
 

@@ -7,6 +7,7 @@
 
 use super::PACK_BYTES;
 use crate::seal::{HEADER_BYTES, ObjectOpener, ObjectSealer, OpenError, VaultKey};
+use aws_lc_rs::digest;
 use lifeboat_base::Clock;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -14,6 +15,37 @@ use std::ops::Range;
 
 const TRAILER_MAGIC: &[u8; 4] = b"PACK";
 pub(super) const TRAILER_BYTES: usize = 16;
+
+/// The beginning of a frame's SHA-256: whether bytes at hand are the frame's is told without fetching it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FrameHash([u8; HASH_BYTES]);
+
+/// Enough that no two frames of all the world's databases share one by chance.
+const HASH_BYTES: usize = 16;
+
+impl FrameHash {
+    /// The hash of raw bytes.
+    #[must_use]
+    pub fn of(raw: &[u8]) -> Self {
+        let digest = digest::digest(&digest::SHA256, raw);
+        Self(digest.as_ref()[..HASH_BYTES].try_into().expect("SHA-256 is longer"))
+    }
+}
+
+impl Serialize for FrameHash {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for FrameHash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let mut bytes = [0; HASH_BYTES];
+        hex::decode_to_slice(&text, &mut bytes).map_err(serde::de::Error::custom)?;
+        Ok(Self(bytes))
+    }
+}
 
 /// One frame of one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +65,9 @@ pub struct FrameEntry {
     /// Bytes of the sealed frame.
     #[serde(rename = "s")]
     pub stored: u32,
+    /// Of the raw bytes.
+    #[serde(rename = "h")]
+    pub hash: FrameHash,
     /// Delta layers: the pages of the frame that it holds, lowest bit first. Absent: all.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub present: Option<u32>,
@@ -113,6 +148,7 @@ impl PackWriter {
             length: raw.len() as u32,
             offset: offset as u64,
             stored: (self.bytes.len() - offset) as u32,
+            hash: FrameHash::of(raw),
             present: None,
             zero: None,
         });
