@@ -1,5 +1,6 @@
 //! Writes the files: directories first, then packs side by side, then what makes it start.
 
+use super::delta::{self, Delta};
 use super::marker::MarkerWriter;
 use super::settings::{AUTO_CONF, SET_ASIDE, strip_recovery_settings};
 use super::{RestoreError, RestoreOptions, RestorePlan, failed};
@@ -30,6 +31,7 @@ struct Shared {
     packs: Mutex<VecDeque<u32>>,
     unrecorded: Mutex<Recorded>,
     progress: Arc<super::RestoreProgress>,
+    delta: Option<Delta>,
 }
 
 struct Recorded {
@@ -45,12 +47,15 @@ pub(super) async fn write(options: &RestoreOptions, plan: RestorePlan) -> Result
     make_directory(&root, OWNER_ONLY, options.owner)?;
     // R1: removed first, should a delta or an earlier try have left one.
     remove(&root.join(PG_CONTROL_PATH))?;
+    delta::clear(&root, &plan.removed)?;
     let marker = MarkerWriter::open(&root, &plan.marker).map_err(failed(&root))?;
     own(&root.join(super::MARKER_FILE), options.owner)?;
     link_tablespaces(options, &plan)?;
     let done = &plan.marker.packs_done;
     make_tree(options, &plan.reader.index().files)?;
-    let todo: VecDeque<u32> = (0..plan.packs as u32).filter(|pack| !done.contains(pack)).collect();
+    // A delta looks at every pack again: it must know of each frame, to clear what lies between them.
+    let is_due = |pack: &u32| plan.marker.delta || !done.contains(pack);
+    let todo: VecDeque<u32> = (0..plan.packs as u32).filter(is_due).collect();
     let modes = plan.reader.index().files.iter().map(|file| (file.path.clone(), file.mode)).collect();
     let shared = Arc::new(Shared {
         root: root.clone(),
@@ -59,6 +64,7 @@ pub(super) async fn write(options: &RestoreOptions, plan: RestorePlan) -> Result
         packs: Mutex::new(todo),
         unrecorded: Mutex::new(Recorded { marker, packs: Vec::new(), control: None }),
         progress: options.progress.clone(),
+        delta: plan.marker.delta.then(|| Delta::new(plan.reader.index())),
         reader: plan.reader,
     });
     let mut threads = tokio::task::JoinSet::new();
@@ -76,7 +82,10 @@ pub(super) async fn write(options: &RestoreOptions, plan: RestorePlan) -> Result
 
 /// Everything but `pg_control` is there: make it durable, then make it start (R1).
 async fn finish(options: &RestoreOptions, shared: Shared) -> Result<(), RestoreError> {
-    let Shared { root, owner, unrecorded, reader, .. } = shared;
+    let Shared { root, owner, unrecorded, reader, delta, .. } = shared;
+    if let Some(delta) = delta {
+        delta.clear_holes(&root, reader.index())?;
+    }
     let mut recorded = unrecorded.into_inner().unwrap_or_else(PoisonError::into_inner);
     let control = match recorded.control.take() {
         Some(control) => control,
@@ -125,6 +134,16 @@ async fn write_packs(shared: Arc<Shared>) -> Result<(), RestoreError> {
         }
         let next = shared.packs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let Some(number) = next else { return Ok(()) };
+        if let Some(delta) = &shared.delta {
+            let directory = shared.reader.directory(number).await.map_err(RestoreError::Layer)?;
+            if delta.is_there(&shared.root, &directory)? {
+                let bytes: u64 = directory.frames.iter().map(|frame| u64::from(frame.length)).sum();
+                shared.progress.done_bytes.fetch_add(bytes, Ordering::Relaxed);
+                shared.progress.kept_bytes.fetch_add(bytes, Ordering::Relaxed);
+                record(&shared, number)?;
+                continue;
+            }
+        }
         let pack = shared.reader.pack(number).await.map_err(RestoreError::Layer)?;
         let worker = shared.clone();
         let written = tokio::task::spawn_blocking(move || write_pack(&worker, &pack)).await;
@@ -272,7 +291,7 @@ fn write_small(path: &Path, bytes: &[u8], owner: Option<(u32, u32)>) -> Result<(
     std::fs::rename(&new, path).map_err(failed(path))
 }
 
-fn remove(path: &Path) -> Result<(), RestoreError> {
+pub(super) fn remove(path: &Path) -> Result<(), RestoreError> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(path)(error)),
         _ => Ok(()),

@@ -24,6 +24,8 @@ pub struct Marker {
     pub service: ServiceName,
     /// The restore point.
     pub point: String,
+    /// Whether it goes over an old directory: whoever takes it up must clear what was there.
+    pub delta: bool,
     /// Packs that are durably written.
     pub packs_done: BTreeSet<u32>,
     /// Whether the directory is whole.
@@ -34,12 +36,13 @@ pub struct Marker {
 struct FirstLine {
     service: ServiceName,
     point: String,
+    delta: bool,
 }
 
 impl Marker {
-    pub(super) fn new(point: &RestorePoint) -> Self {
+    pub(super) fn new(point: &RestorePoint, delta: bool) -> Self {
         let (service, point) = (point.service.clone(), point.id.clone());
-        Self { service, point, packs_done: BTreeSet::new(), finished: false }
+        Self { service, point, delta, packs_done: BTreeSet::new(), finished: false }
     }
 }
 
@@ -51,8 +54,8 @@ pub(super) fn read(directory: &Path) -> Option<Marker> {
     }
     let text = std::fs::read_to_string(path).ok()?;
     let mut lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
-    let FirstLine { service, point } = serde_json::from_str(lines.next()?).ok()?;
-    let mut marker = Marker { service, point, packs_done: BTreeSet::new(), finished: false };
+    let FirstLine { service, point, delta } = serde_json::from_str(lines.next()?).ok()?;
+    let mut marker = Marker { service, point, delta, packs_done: BTreeSet::new(), finished: false };
     for line in lines {
         if line == FINISHED {
             marker.finished = true;
@@ -70,8 +73,15 @@ impl MarkerWriter {
     /// Makes the marker, or goes on with it.
     pub(super) fn open(directory: &Path, marker: &Marker) -> Result<Self, Error> {
         let path = directory.join(MARKER_FILE);
-        if read(directory).is_none() {
-            let first = FirstLine { service: marker.service.clone(), point: marker.point.clone() };
+        let goes_on = read(directory).is_some_and(|found| {
+            !found.finished && (&found.service, &found.point) == (&marker.service, &marker.point)
+        });
+        if !goes_on {
+            let first = FirstLine {
+                service: marker.service.clone(),
+                point: marker.point.clone(),
+                delta: marker.delta,
+            };
             let line = serde_json::to_string(&first)?;
             std::fs::write(&path, format!("{line}\n"))?;
         }

@@ -13,11 +13,12 @@
 //!
 //! Deliberately absent: which moment to recover to (`target`), and running the server (`server`).
 
+mod delta;
 mod files;
 mod marker;
 mod settings;
 
-use lifeboat_base::{ByteCount, ServiceName};
+use lifeboat_base::{ByteCount, ServiceName, SystemId};
 use lifeboat_vault::Vault;
 use lifeboat_vault::layer::{FileKind, LayerError, LayerIndex, LayerReader};
 use lifeboat_vault::point::RestorePoint;
@@ -33,6 +34,8 @@ pub use settings::{Recovery, end_recovery, strip_recovery_settings};
 pub const DEFAULT_WORKERS: usize = 2;
 /// Room that must be left beyond the files themselves: WAL to be replayed, and the server's own.
 const SPARE_BYTES: u64 = 256 << 20;
+/// Where a server says that it runs.
+const PID_FILE: &str = "postmaster.pid";
 
 /// What to restore, and where.
 #[derive(Debug)]
@@ -47,6 +50,8 @@ pub struct RestoreOptions {
     pub into: PathBuf,
     /// Where tablespaces go: location on production → directory here. Others go inside.
     pub tablespaces: BTreeMap<String, PathBuf>,
+    /// Restore over what is in the directory, fetching only what differs.
+    pub delta: bool,
     /// Whom the files belong to, when root restores.
     pub owner: Option<(u32, u32)>,
     /// Threads.
@@ -62,6 +67,8 @@ pub struct RestoreProgress {
     pub done_bytes: AtomicU64,
     /// Raw bytes to write.
     pub total_bytes: AtomicU64,
+    /// Of those done, what was in the directory already (delta).
+    pub kept_bytes: AtomicU64,
     /// Set to stop at the next pack; the restore can be taken up again.
     pub cancelled: AtomicBool,
 }
@@ -79,6 +86,8 @@ pub struct RestorePlan {
     pub packs: usize,
     /// OID → directory here.
     pub tablespaces: BTreeMap<u32, PathBuf>,
+    /// What is there and is in the way: removed by a delta restore.
+    pub removed: Vec<PathBuf>,
     reader: LayerReader,
     marker: Marker,
 }
@@ -119,8 +128,26 @@ pub enum RestoreError {
         wanted: String,
     },
     /// A server runs there.
-    #[error("a PostgreSQL server runs in {} (its postmaster.pid is there): stop it first", .0.display())]
-    Running(PathBuf),
+    #[error("a PostgreSQL server runs in {} (process {pid}, says its postmaster.pid): stop it first", path.display())]
+    Running {
+        /// The directory.
+        path: PathBuf,
+        /// The server.
+        pid: i32,
+    },
+    /// A delta restore over something else.
+    #[error(
+        "{} holds no data directory of cluster {wanted} (found: {found}): a delta restore goes over the same cluster only; choose another directory",
+        path.display()
+    )]
+    OtherCluster {
+        /// The directory.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+        /// The restore point's cluster.
+        wanted: SystemId,
+    },
     /// Too little room.
     #[error(
         "{} has {} free; the restore needs {} ({} of files and {} for WAL): make room, or choose another file system",
@@ -181,14 +208,26 @@ pub async fn plan(options: &RestoreOptions) -> Result<RestorePlan, RestoreError>
     check_paths(index)?;
     let size_bytes: u64 = index.files.iter().map(|file| file.length).sum();
     let packs_done = marker.packs_done.len();
-    let remaining = size_bytes.saturating_sub(written_bytes(&options.into, index, packs_done));
+    let is_over = marker.delta || packs_done > 0;
+    let there = if is_over { written_bytes(&options.into, index) } else { 0 };
+    let remaining = size_bytes.saturating_sub(there);
     let free_bytes = free_space(&options.into)?;
     if free_bytes < remaining + SPARE_BYTES {
         return Err(RestoreError::NoRoom { path: options.into.clone(), free_bytes, size_bytes: remaining });
     }
     let place = |tablespace: &lifeboat_vault::point::Tablespace| {
-        let inside = options.into.join("lifeboat_tablespaces").join(tablespace.oid.to_string());
-        (tablespace.oid, options.tablespaces.get(&tablespace.location).cloned().unwrap_or(inside))
+        let oid = tablespace.oid.to_string();
+        let chosen = options.tablespaces.get(&tablespace.location).cloned();
+        // Over an old directory, its tablespaces stay where they are.
+        let linked = || std::fs::read_link(options.into.join("pg_tblspc").join(&oid)).ok();
+        let old = if is_over { linked() } else { None };
+        let inside = || options.into.join("lifeboat_tablespaces").join(&oid);
+        (tablespace.oid, chosen.or(old).unwrap_or_else(inside))
+    };
+    let removed = if is_over {
+        delta::in_the_way(&options.into, index).map_err(failed(&options.into))?
+    } else {
+        Vec::new()
     };
     Ok(RestorePlan {
         files: index.files.len(),
@@ -196,6 +235,7 @@ pub async fn plan(options: &RestoreOptions) -> Result<RestorePlan, RestoreError>
         packs_done,
         packs: index.packs.len(),
         tablespaces: point.tablespaces.iter().map(place).collect(),
+        removed,
         reader,
         marker,
     })
@@ -214,27 +254,47 @@ fn occupant(options: &RestoreOptions) -> Result<Marker, RestoreError> {
     let (into, point) = (&options.into, &options.point);
     let mut entries = match std::fs::read_dir(into) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Marker::new(point)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Marker::new(point, options.delta));
+        }
         Err(source) => return Err(RestoreError::File { path: into.clone(), source }),
     };
-    if into.join("postmaster.pid").exists() {
-        return Err(RestoreError::Running(into.clone()));
+    if let Some(pid) = running_server(into) {
+        return Err(RestoreError::Running { path: into.clone(), pid });
     }
     match marker::read(into) {
+        // An unfinished restore of the same point goes on, delta or not.
+        Some(marker) if !marker.finished && marker.service == point.service && marker.point == point.id => {
+            Ok(Marker { delta: marker.delta || options.delta, ..marker })
+        }
+        found if options.delta => {
+            delta::same_cluster(options, found.as_ref())?;
+            Ok(Marker::new(point, options.delta))
+        }
         Some(marker) if marker.service != point.service => {
             Err(RestoreError::NotEmpty { path: into.clone(), service: point.service.clone() })
         }
         Some(marker) if marker.finished => {
             Err(RestoreError::Finished { path: into.clone(), point: marker.point })
         }
-        Some(marker) if marker.point != point.id => Err(RestoreError::OtherPoint {
+        Some(marker) => Err(RestoreError::OtherPoint {
             path: into.clone(),
             found: marker.point,
             wanted: point.id.clone(),
         }),
-        Some(marker) => Ok(marker),
-        None if entries.next().is_none() => Ok(Marker::new(point)),
+        None if entries.next().is_none() => Ok(Marker::new(point, options.delta)),
         None => Err(RestoreError::NotEmpty { path: into.clone(), service: point.service.clone() }),
+    }
+}
+
+/// The process of the server that runs in `directory`. A file left by one that was killed names none.
+fn running_server(directory: &Path) -> Option<i32> {
+    let text = std::fs::read_to_string(directory.join(PID_FILE)).ok()?;
+    let pid: i32 = text.lines().next()?.trim().parse().ok()?;
+    let process = rustix::process::Pid::from_raw(pid)?;
+    match rustix::process::test_kill_process(process) {
+        Err(rustix::io::Errno::SRCH) => None,
+        _ => Some(pid),
     }
 }
 
@@ -249,11 +309,8 @@ fn check_paths(index: &LayerIndex) -> Result<(), RestoreError> {
     Ok(())
 }
 
-/// What an earlier try has put on the disk, about.
-fn written_bytes(into: &Path, index: &LayerIndex, packs_done: usize) -> u64 {
-    if packs_done == 0 {
-        return 0;
-    }
+/// What of the layer's files is on the disk already, about.
+fn written_bytes(into: &Path, index: &LayerIndex) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let files = index.files.iter().filter(|file| file.kind == FileKind::File);
     files.filter_map(|file| Some(std::fs::metadata(into.join(&file.path)).ok()?.blocks() * 512)).sum()

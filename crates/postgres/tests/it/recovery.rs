@@ -91,6 +91,7 @@ impl Fixture {
             into: into.to_owned(),
             tablespaces: std::collections::BTreeMap::new(),
             owner: server::server_account().unwrap().map(server::Account::pair),
+            delta: false,
             workers: 2,
             progress: Arc::default(),
         }
@@ -160,4 +161,78 @@ async fn every_version_comes_back_to_the_moment_over_the_connection() {
     for installation in Installation::all() {
         back_to_the_moment(&installation, false).await;
     }
+}
+
+/// Over what is left of production, or over an older restore: only what differs is fetched, nothing old shows.
+#[tokio::test]
+async fn d1_a_delta_over_a_damaged_directory_gives_the_same_files_as_a_whole_restore() {
+    let installation = Installation::newest();
+    let fixture = Fixture::start(&installation).await;
+    // Several packs, for it does not compress well.
+    fixture.cluster.psql(
+        "CREATE TABLE bulk AS SELECT md5(g::text) || md5((g + 1)::text) || md5((g + 2)::text) AS t \
+         FROM generate_series(1, 600000) g",
+    );
+    let point = fixture.backup(true).await;
+    let stop = fixture.archived_end();
+    let whole = fixture.scratch.path().join("whole");
+    let options = fixture.restore(point.clone(), stop, &whole);
+    let plan = restore::plan(&options).await.unwrap();
+    restore::apply(&options, plan).await.unwrap();
+
+    let old = fixture.scratch.path().join("old");
+    let options =
+        RestoreOptions { delta: true, progress: Arc::default(), ..fixture.restore(point, stop, &old) };
+    let plan = restore::plan(&options).await.unwrap();
+    restore::apply(&options, plan).await.unwrap();
+    // A page changed, a file longer, a file shorter, files too many, a hole filled, WAL of another life.
+    let files = tree(&old);
+    let table = files.iter().filter(|(path, bytes)| path.starts_with("base/") && bytes.len() > 200_000);
+    let mut tables = table.map(|(path, bytes)| (old.join(path), bytes.clone()));
+    let (changed, mut bytes) = tables.next().unwrap();
+    bytes[100_000] ^= 1;
+    std::fs::write(&changed, &bytes).unwrap();
+    let (longer, mut bytes) = tables.next().unwrap();
+    bytes.extend([7; 8192]);
+    std::fs::write(&longer, &bytes).unwrap();
+    let (shorter, bytes) = tables.next().unwrap();
+    std::fs::write(&shorter, &bytes[..8192]).unwrap();
+    std::fs::write(old.join("base/99999"), "old").unwrap();
+    std::fs::create_dir(old.join("base/77")).unwrap();
+    std::fs::write(old.join("pg_wal/000000990000000000000001"), "old").unwrap();
+    std::fs::write(old.join("postmaster.pid"), "2147483646\n").unwrap();
+
+    let mut options = RestoreOptions { delta: true, progress: Arc::default(), ..options };
+    let plan = restore::plan(&options).await.unwrap();
+    assert!(plan.removed.iter().any(|path| path.ends_with("base/99999")), "{:?}", plan.removed);
+    restore::apply(&options, plan).await.unwrap();
+    assert_eq!(tree(&old), tree(&whole));
+
+    options.progress = Arc::default();
+    let plan = restore::plan(&options).await.unwrap();
+    restore::apply(&options, plan).await.unwrap();
+    let kept = options.progress.kept_bytes.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(kept > 50 << 20, "most was right already, but only {kept} bytes were left as they were");
+
+    options.point.system_id = lifeboat_base::SystemId(1);
+    let error = restore::plan(&options).await.unwrap_err();
+    assert!(matches!(error, RestoreError::OtherCluster { .. }), "{error}");
+}
+
+/// Every file below a directory, but those that differ from one restore to the next.
+fn tree(root: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
+    let mut found = std::collections::BTreeMap::new();
+    let mut todo = vec![root.to_owned()];
+    while let Some(directory) = todo.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            if path.is_dir() {
+                todo.push(path);
+            } else if !name.starts_with("lifeboat") {
+                found.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
 }

@@ -1,0 +1,186 @@
+//! Restores over an old directory of the same cluster: what is right already is neither fetched nor written.
+//!
+//! # Invariants
+//! - **D1 nothing old shows.** Files that the layer does not have are removed, its WAL too; what a layer stores
+//!   as a hole is made zero.
+//! - **D2 links are not followed out.** Only tablespaces, and a `pg_wal` kept elsewhere, are looked into.
+
+use super::files::remove;
+use super::{Marker, PID_FILE, RestoreError, RestoreOptions, failed};
+use lifeboat_pgformat::{ControlFile, PG_CONTROL_PATH};
+use lifeboat_vault::layer::{FRAME_BYTES, FileKind, FrameHash, LayerIndex, PackDirectory};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Error, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Deepest directory that is looked at: PostgreSQL's own need five.
+const DEPTH_LIMIT: usize = 16;
+
+/// Refuses a directory of another cluster, or of none.
+pub(super) fn same_cluster(options: &RestoreOptions, marker: Option<&Marker>) -> Result<(), RestoreError> {
+    let (path, wanted) = (options.into.clone(), options.point.system_id);
+    let found = match std::fs::read(path.join(PG_CONTROL_PATH)).map(|bytes| ControlFile::parse(&bytes)) {
+        Ok(Ok(control)) if control.system_id == wanted => return Ok(()),
+        Ok(Ok(control)) => format!("cluster {}", control.system_id),
+        Ok(Err(error)) => error.to_string(),
+        // A delta of another point was killed after it took pg_control away.
+        Err(_) if marker.is_some_and(|marker| marker.service == options.point.service) => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound && is_empty(&path) => return Ok(()),
+        Err(error) => format!("{PG_CONTROL_PATH}: {error}"),
+    };
+    Err(RestoreError::OtherCluster { path, found, wanted })
+}
+
+fn is_empty(path: &Path) -> bool {
+    std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// What is below `root` and not in the layer (D1).
+pub(super) fn in_the_way(root: &Path, index: &LayerIndex) -> Result<Vec<PathBuf>, Error> {
+    let mut found = Vec::new();
+    if root.exists() {
+        look(root, "", index, 0, &mut found)?;
+    }
+    Ok(found)
+}
+
+fn look(
+    root: &Path,
+    below: &str,
+    index: &LayerIndex,
+    depth: usize,
+    found: &mut Vec<PathBuf>,
+) -> Result<(), Error> {
+    if depth > DEPTH_LIMIT {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(root.join(below))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let relative = match name.to_str() {
+            Some(name) if below.is_empty() => name.to_owned(),
+            Some(name) => format!("{below}/{name}"),
+            None => {
+                found.push(entry.path());
+                continue;
+            }
+        };
+        let is_ours = relative == super::MARKER_FILE
+            || relative == PG_CONTROL_PATH
+            || relative == "lifeboat_tablespaces";
+        if is_ours {
+            continue;
+        }
+        let kind = entry.file_type()?;
+        let is_kept_directory = index.file(&relative).is_some_and(|file| file.kind == FileKind::Directory)
+            || relative == "pg_wal"
+            || relative == "pg_tblspc"
+            || relative == "pg_wal/archive_status";
+        let is_kept_link = relative == "pg_wal" || below == "pg_tblspc";
+        if (kind.is_dir() && is_kept_directory) || (kind.is_symlink() && is_kept_link) {
+            look(root, &relative, index, depth + 1, found)?;
+        } else if index.file(&relative).is_none_or(|file| file.kind != FileKind::File || !kind.is_file()) {
+            found.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Removes what was found to be in the way.
+pub(super) fn clear(root: &Path, found: &[PathBuf]) -> Result<(), RestoreError> {
+    remove(&root.join(PID_FILE))?;
+    for path in found {
+        let removed = match std::fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(path),
+            Ok(_) => std::fs::remove_file(path),
+            Err(error) => Err(error),
+        };
+        match removed {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(path)(error)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Which frames the layer stores, learned pack by pack; the others are zeros.
+pub(super) struct Delta {
+    stored: Mutex<HashMap<String, Vec<u64>>>,
+}
+
+impl Delta {
+    pub(super) fn new(index: &LayerIndex) -> Self {
+        let files = index.files.iter().filter(|file| file.kind == FileKind::File && file.length > 0);
+        let words = |length: u64| length.div_ceil(FRAME_BYTES as u64).div_ceil(64) as usize;
+        let stored = files.map(|file| (file.path.clone(), vec![0; words(file.length)])).collect();
+        Self { stored: Mutex::new(stored) }
+    }
+
+    /// Whether every frame of a pack is in its place already.
+    pub(super) fn is_there(&self, root: &Path, pack: &PackDirectory) -> Result<bool, RestoreError> {
+        self.learn(pack);
+        let mut open: Option<(u32, File)> = None;
+        let mut local = vec![0; FRAME_BYTES];
+        for frame in &pack.frames {
+            let path = &pack.files[frame.file as usize];
+            if path == PG_CONTROL_PATH {
+                // It was taken away, and is needed.
+                return Ok(false);
+            }
+            if open.as_ref().is_none_or(|(file, _)| *file != frame.file) {
+                let at = root.join(path);
+                open = Some((frame.file, File::open(&at).map_err(failed(&at))?));
+            }
+            let Some((_, file)) = &open else { return Ok(false) };
+            let Some(bytes) = local.get_mut(..frame.length as usize) else { return Ok(false) };
+            let read = file.read_exact_at(bytes, frame.begin);
+            if read.is_err() || FrameHash::of(bytes) != frame.hash {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn learn(&self, pack: &PackDirectory) {
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        for frame in &pack.frames {
+            let number = frame.begin / FRAME_BYTES as u64;
+            let words = stored.get_mut(&pack.files[frame.file as usize]);
+            if let Some(word) = words.and_then(|words| words.get_mut((number / 64) as usize)) {
+                *word |= 1 << (number % 64);
+            }
+        }
+    }
+
+    /// Makes zero what no frame fills (D1).
+    pub(super) fn clear_holes(&self, root: &Path, index: &LayerIndex) -> Result<(), RestoreError> {
+        let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut local = vec![0; FRAME_BYTES];
+        for (path, words) in stored.iter().filter(|(path, _)| *path != PG_CONTROL_PATH) {
+            let at = root.join(path);
+            let length = index.file(path).map_or(0, |file| file.length);
+            let holes = (0..length.div_ceil(FRAME_BYTES as u64))
+                .filter(|number| words[(number / 64) as usize] & (1 << (number % 64)) == 0);
+            let mut open = None;
+            for number in holes {
+                let file = match &open {
+                    Some(file) => file,
+                    None => {
+                        open.insert(File::options().read(true).write(true).open(&at).map_err(failed(&at))?)
+                    }
+                };
+                let begin = number * FRAME_BYTES as u64;
+                let bytes = &mut local[..(length - begin).min(FRAME_BYTES as u64) as usize];
+                file.read_exact_at(bytes, begin).map_err(failed(&at))?;
+                if bytes.iter().any(|byte| *byte != 0) {
+                    bytes.fill(0);
+                    file.write_all_at(bytes, begin).map_err(failed(&at))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
