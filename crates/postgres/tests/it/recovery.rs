@@ -212,7 +212,7 @@ async fn d1_a_delta_over_a_damaged_directory_gives_the_same_files_as_a_whole_res
     let plan = restore::plan(&options).await.unwrap();
     restore::apply(&options, plan).await.unwrap();
     let kept = options.progress.kept_bytes.load(std::sync::atomic::Ordering::Relaxed);
-    assert!(kept > 50 << 20, "most was right already, but only {kept} bytes were left as they were");
+    assert!(kept > 20 << 20, "what was right already stays, but only {kept} bytes were left as they were");
 
     options.point.system_id = lifeboat_base::SystemId(1);
     let error = restore::plan(&options).await.unwrap_err();
