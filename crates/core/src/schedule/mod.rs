@@ -24,8 +24,11 @@ use jiff::{SignedDuration, Timestamp};
 use lifeboat_plan::{Cron, Postgres, Zone};
 use std::time::Duration;
 
+mod history;
 #[cfg(test)]
 mod tests;
+
+pub use history::{HistoryProjection, JobEvent};
 
 /// How long after its first failure a job is tried again; doubled with each further one.
 pub const FIRST_RETRY: Duration = Duration::from_secs(60);
