@@ -210,6 +210,12 @@ impl Copies {
         &self.copies
     }
 
+    /// The home alone: what decides must not be answered by another.
+    #[must_use]
+    pub fn home(&self) -> Self {
+        Self { copies: vec![self.copies[0].clone()], durable: 1 }
+    }
+
     /// How many must have a write before it counts.
     #[must_use]
     pub fn durable(&self) -> usize {

@@ -6,13 +6,17 @@
 
 pub mod address;
 mod copies;
+pub mod journal;
 pub mod keys;
 pub mod layer;
+pub mod lease;
 pub mod names;
 pub mod point;
+mod scope;
 pub mod seal;
 mod vault;
 pub mod wal;
 
 pub use copies::{Copies, CopyFailure, Created, Listed, Listing, Reach, ReadError, VaultCopy, WriteError};
+pub use scope::{BadScope, Scope};
 pub use vault::{FORMAT, Header, OpenVaultError, Vault};
