@@ -8,3 +8,5 @@ pub mod backup;
 pub mod client;
 pub mod restore;
 pub mod server;
+pub mod slot;
+pub mod stream;

@@ -1,0 +1,359 @@
+//! From a connection string to a stream that may begin: which server, fit or not, the slot, the start.
+//!
+//! # Invariants
+//! - **N1** Nothing is streamed from a server that is not the cluster and lineage that the vault protects.
+//! - **N2** A slot is made anew only after its loss was told, where something can be lost.
+//! - **N3** A hole is accepted only after the server refused the WAL; then it is told by name.
+
+use super::StreamOptions;
+use super::alarm::{Alarm, AlarmKind, StreamEvent};
+use super::error::StreamError;
+use super::lineage::{self, Known, Unfit};
+use super::session::{Overlap, STATUS_INTERVAL};
+use super::shared::Shared;
+use super::start::{self, Place, Start};
+use crate::client::{Connection, Purpose, SlotOptions, SystemIdentity};
+use lifeboat_base::{Lsn, LsnRange, Timeline};
+use lifeboat_pgformat::TimelineHistory;
+use lifeboat_vault::wal::{self, Cluster, Coverage, Fetched, WalArchive, WalError};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Of what the vault has, how much comes again to be compared.
+const OVERLAP_BYTES: u64 = 64 << 10;
+/// Status messages that fit into the server's patience with us.
+const STATUS_PER_TIMEOUT: u32 = 4;
+
+/// What the try before has shown.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Experience {
+    /// The server no longer has the WAL that was asked for.
+    pub(super) wal_removed: bool,
+    /// The server does not stream through the slot any more.
+    pub(super) slot_refused: bool,
+}
+
+/// Everything that a session needs.
+pub(super) struct Prepared {
+    pub(super) connection: Connection,
+    pub(super) archive: WalArchive,
+    pub(super) endpoint: String,
+    pub(super) identity: SystemIdentity,
+    /// Where the session goes on; the server is asked from the overlap's start on.
+    pub(super) at: Place,
+    pub(super) overlap: Overlap,
+    pub(super) status_interval: Duration,
+}
+
+/// Connects and decides. Other servers of the connection string are tried when the first is unfit.
+pub(super) async fn prepare(
+    options: &StreamOptions,
+    shared: &Shared,
+    experience: Experience,
+) -> Result<Prepared, StreamError> {
+    let connect = |info| async move {
+        Connection::connect(&info, Purpose::Replication).await.map_err(StreamError::Server)
+    };
+    let connection = connect(options.conninfo.clone()).await?;
+    let first = match examine(options, shared, experience, connection).await {
+        Err(error) if error.is_about_this_server() && options.conninfo.hosts().len() > 1 => error,
+        outcome => return outcome,
+    };
+    for host in options.conninfo.hosts() {
+        let Ok(connection) = connect(options.conninfo.clone().with_host(host.clone())).await else {
+            continue;
+        };
+        match examine(options, shared, experience, connection).await {
+            Err(error) if error.is_about_this_server() => {}
+            outcome => return outcome,
+        }
+    }
+    Err(first)
+}
+
+async fn examine(
+    options: &StreamOptions,
+    shared: &Shared,
+    experience: Experience,
+    mut connection: Connection,
+) -> Result<Prepared, StreamError> {
+    let endpoint = connection.endpoint().to_string();
+    let identity = connection.identify_system().await.map_err(StreamError::Server)?;
+    let archive = archive(options, &mut connection, &identity).await?;
+    let history = history(&mut connection, identity.timeline).await?;
+    let (history, raw_history) = history;
+
+    let coverage = {
+        let _listing = shared.listing.lock().await;
+        coverage(&archive).await.map_err(StreamError::Vault)?
+    };
+    admit(&archive, &coverage, &history, &endpoint, shared).await?;
+    keep_histories(&archive, &mut connection, &history, raw_history, &endpoint).await?;
+
+    let mut kept_from = slot(options, shared, &mut connection, &coverage, experience.slot_refused).await?;
+    let size = archive.segment_size();
+    let mut chosen = start::choose(&history, &coverage, kept_from, size);
+    if experience.wal_removed && chosen.otherwise.is_none() && !coverage.is_empty() {
+        // What the slot should have kept is gone: it keeps nothing.
+        kept_from = slot(options, shared, &mut connection, &coverage, true).await?;
+        chosen = start::choose(&history, &coverage, kept_from, size);
+    }
+    let at = accept(shared, chosen, experience.wal_removed);
+
+    let has_all = at.timeline != identity.timeline || identity.flushed >= at.lsn;
+    if !has_all {
+        let (server, vault) = (identity.flushed, at.lsn);
+        // A standby's end goes back when it restarts; a primary's never does.
+        return Err(match connection.is_in_recovery().await.map_err(StreamError::Server)? {
+            true => StreamError::Behind { server, vault },
+            false => {
+                StreamError::Fork { timeline: at.timeline, range: LsnRange { start: server, end: vault } }
+            }
+        });
+    }
+    let overlap = overlap(&archive, at).await.map_err(StreamError::Vault)?;
+    let status_interval = status_interval(&mut connection).await?;
+    shared.board.clear(AlarmKind::VaultUnavailable);
+    Ok(Prepared { connection, archive, endpoint, identity, at, overlap, status_interval })
+}
+
+/// The archive of the server's cluster, made known if the service has none yet.
+async fn archive(
+    options: &StreamOptions,
+    connection: &mut Connection,
+    identity: &SystemIdentity,
+) -> Result<WalArchive, StreamError> {
+    let unexpected = |what: String| StreamError::Unexpected(what);
+    let version = connection.server_version();
+    let major = version.ok_or_else(|| unexpected("no server_version".to_owned()))?.major;
+    let text = connection.show("wal_segment_size").await.map_err(StreamError::Server)?;
+    let segment_bytes = size_setting(&text).ok_or_else(|| unexpected(format!("wal_segment_size={text}")))?;
+    let cluster = Cluster { system_id: identity.system, major, segment_bytes };
+    let known = wal::clusters(&options.vault, &options.service).await.map_err(StreamError::Vault)?;
+    if known.contains(&cluster) {
+        return WalArchive::of(&options.vault, &options.service, cluster).map_err(StreamError::Vault);
+    }
+    let is_other = !known.is_empty() && known.iter().all(|known| known.system_id != cluster.system_id);
+    if is_other && !options.accept_new_cluster {
+        let known: Vec<String> = known.iter().map(|known| known.system_id.to_string()).collect();
+        return Err(StreamError::OtherCluster {
+            service: options.service.clone(),
+            found: identity.system,
+            known: known.join(", "),
+        });
+    }
+    WalArchive::establish(&options.vault, &options.service, cluster).await.map_err(StreamError::Vault)
+}
+
+/// The server's history: parsed, and as the file it has.
+async fn history(
+    connection: &mut Connection,
+    timeline: Timeline,
+) -> Result<(TimelineHistory, Option<Vec<u8>>), StreamError> {
+    if timeline == Timeline(1) {
+        return Ok((TimelineHistory::root(timeline), None));
+    }
+    let file = connection.timeline_history(timeline).await.map_err(StreamError::Server)?;
+    let history = TimelineHistory::parse(timeline, &file.content);
+    let history = history.map_err(|source| StreamError::History { timeline, source })?;
+    Ok((history, Some(file.content.to_vec())))
+}
+
+/// What the vault has, of every timeline.
+async fn coverage(archive: &WalArchive) -> Result<BTreeMap<Timeline, Coverage>, WalError> {
+    let mut all = BTreeMap::new();
+    for timeline in archive.timelines().await? {
+        all.insert(timeline, archive.coverage(timeline).await?);
+    }
+    Ok(all)
+}
+
+/// Refuses a server of another lineage (N1).
+async fn admit(
+    archive: &WalArchive,
+    coverage: &BTreeMap<Timeline, Coverage>,
+    history: &TimelineHistory,
+    endpoint: &str,
+    shared: &Shared,
+) -> Result<(), StreamError> {
+    let mut vault = BTreeMap::new();
+    for (timeline, coverage) in coverage {
+        let file = archive.history_file(*timeline).await.map_err(StreamError::Vault)?;
+        let parse = |file: Vec<u8>| TimelineHistory::parse(*timeline, &file);
+        let known = file.map(parse).transpose();
+        let known = known
+            .map_err(|source| StreamError::Vault(WalError::History { timeline: *timeline, source }))?
+            .or((*timeline == Timeline(1)).then(|| TimelineHistory::root(*timeline)));
+        vault.insert(*timeline, Known { history: known, end: coverage.end() });
+    }
+    let endpoint = endpoint.to_owned();
+    let left_out = lineage::judge(history, &vault).map_err(|unfit| match unfit {
+        Unfit::OldPrimary { newest } => {
+            StreamError::OldPrimary { endpoint, found: history.timeline(), newest }
+        }
+        Unfit::ReusedNumber { timeline } => StreamError::ReusedTimeline { endpoint, timeline },
+    })?;
+    if !coverage.contains_key(&history.timeline()) {
+        // Told once, when the new timeline is first seen.
+        for left in left_out {
+            let followed = history.timeline();
+            shared.board.raise(Alarm::Fork { timeline: left.timeline, range: left.range, followed });
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the histories that recovery along this timeline will ask for.
+async fn keep_histories(
+    archive: &WalArchive,
+    connection: &mut Connection,
+    history: &TimelineHistory,
+    raw: Option<Vec<u8>>,
+    endpoint: &str,
+) -> Result<(), StreamError> {
+    let refuse = |error| match error {
+        WalError::HistoryConflict { timeline, .. } => {
+            StreamError::ReusedTimeline { endpoint: endpoint.to_owned(), timeline }
+        }
+        error => StreamError::Vault(error),
+    };
+    for ancestor in history.ancestors() {
+        let timeline = ancestor.timeline;
+        let is_kept = archive.history_file(timeline).await.map_err(StreamError::Vault)?.is_some();
+        if timeline == Timeline(1) || is_kept {
+            continue;
+        }
+        // A server need not have them all; its own history tells the same.
+        if let Ok(file) = connection.timeline_history(timeline).await {
+            archive.put_history(timeline, &file.content).await.map_err(refuse)?;
+        }
+    }
+    if let Some(raw) = raw {
+        archive.put_history(history.timeline(), &raw).await.map_err(refuse)?;
+    }
+    Ok(())
+}
+
+/// From where on the slot keeps WAL; makes it if need be (N2).
+async fn slot(
+    options: &StreamOptions,
+    shared: &Shared,
+    connection: &mut Connection,
+    coverage: &BTreeMap<Timeline, Coverage>,
+    remake: bool,
+) -> Result<Lsn, StreamError> {
+    let (name, endpoint) = (&options.slot, connection.endpoint().to_string());
+    let found = connection.read_slot(name).await.map_err(StreamError::Server)?;
+    if let Some(restart) = found.and_then(|slot| slot.restart).filter(|_| !remake) {
+        return Ok(restart);
+    }
+    if !options.create_slot {
+        return Err(StreamError::NoSlot { slot: name.clone(), endpoint });
+    }
+    if coverage.values().any(|coverage| !coverage.stretches.is_empty()) {
+        let reason = match found {
+            None => "it does not exist there: it was dropped, or a promotion left it behind",
+            Some(_) => {
+                "the server gave it up: its WAL outgrew max_slot_wal_keep_size, or it was idle too long"
+            }
+        };
+        let (slot, endpoint, reason) = (name.clone(), endpoint.clone(), reason.to_owned());
+        shared.board.raise(Alarm::SlotLost { slot, endpoint, reason });
+    }
+    if found.is_some() {
+        connection.drop_slot(name).await.map_err(StreamError::Server)?;
+    }
+    let lasting = SlotOptions { temporary: false, reserve_wal: true };
+    connection.create_physical_slot(name, lasting).await.map_err(StreamError::Server)?;
+    let made = connection.read_slot(name).await.map_err(StreamError::Server)?;
+    let restart = made.and_then(|slot| slot.restart);
+    shared.board.tell(StreamEvent::SlotCreated { endpoint, slot: name.clone(), restart });
+    restart.ok_or_else(|| StreamError::Unexpected(format!("the new slot {name} keeps nothing")))
+}
+
+/// Takes the detour over a hole if the server has refused the way without one (N3).
+fn accept(shared: &Shared, chosen: Start, wal_removed: bool) -> Place {
+    match chosen.otherwise {
+        Some(detour) if wal_removed => {
+            for (timeline, range) in detour.missing {
+                shared.board.raise(Alarm::Hole { timeline, range });
+            }
+            detour.at
+        }
+        _ => chosen.at,
+    }
+}
+
+/// The vault's last bytes before `at`, as far as they lie in the same segment.
+async fn overlap(archive: &WalArchive, at: Place) -> Result<Overlap, WalError> {
+    let segment = at.lsn.segment_start(archive.segment_size().bytes());
+    let nothing = Overlap { start: at.lsn, bytes: Vec::new() };
+    if segment == at.lsn {
+        return Ok(nothing);
+    }
+    let (bytes, end) = match archive.fetch(at.timeline, at.lsn).await {
+        Ok(Fetched::Whole(bytes)) => (bytes, at.lsn),
+        Ok(Fetched::Beginning { bytes, end }) => (bytes, end),
+        Ok(Fetched::Absent) | Err(WalError::Hole { .. }) => return Ok(nothing),
+        Err(error) => return Err(error),
+    };
+    if end < at.lsn {
+        return Ok(nothing);
+    }
+    let start = segment.max(Lsn(at.lsn.0.saturating_sub(OVERLAP_BYTES)));
+    let offset = |lsn: Lsn| lsn.bytes_since(segment) as usize;
+    Ok(Overlap { start, bytes: bytes[offset(start)..offset(at.lsn)].to_vec() })
+}
+
+/// Often enough for the server not to think us dead.
+async fn status_interval(connection: &mut Connection) -> Result<Duration, StreamError> {
+    let text = connection.show("wal_sender_timeout").await.map_err(StreamError::Server)?;
+    let patience = duration_setting(&text).filter(|patience| !patience.is_zero());
+    Ok(patience.map_or(STATUS_INTERVAL, |patience| STATUS_INTERVAL.min(patience / STATUS_PER_TIMEOUT)))
+}
+
+/// A size as `SHOW` writes it: `16MB` is 16 MiB.
+fn size_setting(text: &str) -> Option<u32> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "B" | "" => 1,
+        "kB" => 1 << 10,
+        "MB" => 1 << 20,
+        "GB" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u32>().ok()?.checked_mul(factor)
+}
+
+/// A duration as `SHOW` writes it: `1min`.
+fn duration_setting(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "ms" | "" => 1,
+        "s" => 1_000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor).map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_as_shown() {
+        assert_eq!(size_setting("16MB"), Some(16 << 20));
+        assert_eq!(size_setting("1GB"), Some(1 << 30));
+        assert_eq!(size_setting("8GB"), None);
+        assert_eq!(size_setting("x"), None);
+        assert_eq!(duration_setting("1min"), Some(Duration::from_secs(60)));
+        assert_eq!(duration_setting("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(duration_setting("0"), Some(Duration::ZERO));
+        assert_eq!(duration_setting("1 fortnight"), None);
+    }
+}

@@ -1,0 +1,323 @@
+//! One connection's worth of streaming: from the socket to the vault, and back to the server how far.
+//!
+//! # Invariants
+//! - **T1** What is reported as flushed is durable in the vault without a gap, and no more.
+//! - **T2** It is reported at once when it grows: commits may wait for it.
+//! - **T3 bounded.** When the vault is slow or away, nothing more is read from the socket; the server is
+//!   still told that we live.
+//! - **T4** WAL that arrived is sealed before a session ends, however it ends, unless its process dies.
+//! - **T5** Where the vault's last bytes come again, they must be the same, or it is a fork.
+//!
+//! Deliberately absent: where to begin, and what to do after an error (`connect`, `run`).
+
+use super::alarm::{Alarm, AlarmKind, StreamEvent};
+use super::exposure::Exposure;
+use super::piecer::{Piece, Piecer};
+use super::shared::Shared;
+use super::uploads::{Uploaded, Uploads};
+use super::{StopSignal, StreamError};
+use crate::client::{Connection, Event, Replication, Status};
+use jiff::Timestamp;
+use lifeboat_base::{Lsn, LsnRange, Timeline};
+use lifeboat_vault::wal::WalArchive;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Between two status messages when nothing else gives reason for one.
+pub(super) const STATUS_INTERVAL: Duration = Duration::from_secs(2);
+/// A piece that is under way for so long says that the vault is away.
+const VAULT_PATIENCE: Duration = Duration::from_secs(10);
+/// The server has more, and nothing came for so long.
+const STALL_LIMIT: Duration = Duration::from_secs(60);
+/// How long a stop waits for the vault.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// How a session ended that did not fail.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// As asked.
+    Stopped,
+    /// The timeline ended; the server's next one, if it tells.
+    Timeline { next: Option<(Timeline, Lsn)>, connection: Box<Connection> },
+}
+
+/// What the vault has of the last bytes before its end, to be held against the server's (T5).
+#[derive(Debug, Clone, Default)]
+pub(super) struct Overlap {
+    pub(super) start: Lsn,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// What a session works with.
+pub(super) struct Session<'a> {
+    shared: &'a Shared,
+    timeline: Timeline,
+    piecer: Piecer,
+    /// Full pieces for which there was no room.
+    queue: VecDeque<Piece>,
+    uploads: Uploads,
+    overlap: Overlap,
+    /// How much of the overlap has come.
+    compared: usize,
+    server_end: Lsn,
+    last_data: Duration,
+    last_data_at: Timestamp,
+    /// Since when the vault has been failing, by our clock.
+    trouble_since: Option<Timestamp>,
+    status_interval: Duration,
+}
+
+impl<'a> Session<'a> {
+    /// A session that goes on at `durable`, the vault's end on `timeline`.
+    pub(super) fn new(
+        shared: &'a Shared,
+        archive: &WalArchive,
+        timeline: Timeline,
+        durable: Lsn,
+        overlap: Overlap,
+        status_interval: Duration,
+    ) -> Self {
+        let clock = shared.clock.clone();
+        Self {
+            timeline,
+            piecer: Piecer::new(durable, archive.segment_size().bytes()),
+            queue: VecDeque::new(),
+            uploads: Uploads::new(archive.clone(), timeline, durable, clock.clone()),
+            overlap,
+            compared: 0,
+            server_end: durable,
+            last_data: clock.monotonic(),
+            last_data_at: clock.now(),
+            trouble_since: None,
+            status_interval,
+            shared,
+        }
+    }
+
+    /// What is durable, and what arrived and is not yet.
+    pub(super) fn reached(&self) -> (Timeline, Lsn, u64) {
+        (self.timeline, self.uploads.durable(), self.piecer.end().bytes_since(self.uploads.durable()))
+    }
+
+    /// Streams until it is stopped, the timeline ends or something fails.
+    ///
+    /// On a stop, what arrived is made durable and reported before the connection is closed.
+    pub(super) async fn run(
+        &mut self,
+        mut replication: Replication,
+        stop: &mut StopSignal,
+    ) -> Result<Ended, StreamError> {
+        self.publish(true);
+        if self.is_compared() {
+            self.report(&mut replication).await?;
+        }
+        let clock = self.shared.clock.clone();
+        let mut next_status = clock.monotonic() + self.status_interval;
+        loop {
+            self.begin_due();
+            let now = clock.monotonic();
+            let can_read = self.queue.is_empty() && !self.piecer.is_full();
+            let due = self.piecer.deadline().filter(|_| self.uploads.has_room());
+            let wake = due.map_or(next_status, |due| due.min(next_status)).saturating_sub(now);
+            tokio::select! {
+                biased;
+                () = stop.asked() => break,
+                uploaded = self.uploads.next() => {
+                    if self.take_uploaded(uploaded)? {
+                        self.report(&mut replication).await?;
+                        next_status = clock.monotonic() + self.status_interval;
+                    }
+                }
+                () = tokio::time::sleep(wake) => {
+                    if clock.monotonic() >= next_status {
+                        if self.is_compared() {
+                            self.report(&mut replication).await?;
+                        }
+                        self.look(true);
+                        next_status = clock.monotonic() + self.status_interval;
+                    }
+                }
+                event = replication.recv(), if can_read => {
+                    let event = event.map_err(StreamError::Server)?;
+                    if let Event::EndOfTimeline { next } = event {
+                        let connection = replication.stop().await.map_err(StreamError::Server)?;
+                        return Ok(Ended::Timeline { next, connection: Box::new(connection) });
+                    }
+                    if self.take_event(event)? {
+                        self.report(&mut replication).await?;
+                    }
+                }
+            }
+        }
+        self.drain(Some(&mut replication), stop).await?;
+        // The server may be gone by now; all that could be saved is saved.
+        if let Ok(connection) = replication.stop().await {
+            connection.close().await;
+        }
+        Ok(Ended::Stopped)
+    }
+
+    /// Makes durable what arrived (T4); when a stop is asked for, only within [`STOP_LIMIT`].
+    pub(super) async fn drain(
+        &mut self,
+        mut replication: Option<&mut Replication>,
+        stop: &mut StopSignal,
+    ) -> Result<(), StreamError> {
+        self.queue.extend(self.piecer.take());
+        let clock = self.shared.clock.clone();
+        let mut deadline = None;
+        while !(self.queue.is_empty() && self.uploads.is_idle()) {
+            self.begin_due();
+            let now = clock.monotonic();
+            if deadline.is_some_and(|deadline| now >= deadline) {
+                break;
+            }
+            let grew = tokio::select! {
+                biased;
+                () = stop.asked(), if deadline.is_none() => { deadline = Some(now + STOP_LIMIT); false }
+                uploaded = self.uploads.next() => self.take_uploaded(uploaded)?,
+                () = tokio::time::sleep(STATUS_INTERVAL) => { self.look(replication.is_some()); false }
+            };
+            if grew && let Some(stream) = replication.as_deref_mut() {
+                // A server that is gone does not keep us from saving the rest.
+                let _ = self.report(stream).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands over what is due, as far as there is room.
+    fn begin_due(&mut self) {
+        while self.uploads.has_room()
+            && let Some(piece) = self.queue.pop_front()
+        {
+            self.uploads.begin(piece);
+        }
+        let is_due = self.piecer.is_due(self.shared.clock.monotonic(), self.uploads.is_idle());
+        if is_due && self.queue.is_empty() && self.uploads.has_room() {
+            self.piecer.take().into_iter().for_each(|piece| self.uploads.begin(piece));
+        }
+    }
+
+    /// Whether all of the overlap has come, and is the same.
+    fn is_compared(&self) -> bool {
+        self.compared == self.overlap.bytes.len()
+    }
+
+    /// Takes what the server sent; whether it should be answered now.
+    fn take_event(&mut self, event: Event) -> Result<bool, StreamError> {
+        let was_compared = self.is_compared();
+        match event {
+            Event::WalData { start, end, sent_at, data } => {
+                self.server_end = self.server_end.max(end);
+                self.last_data = self.shared.clock.monotonic();
+                self.last_data_at = self.shared.clock.now();
+                self.shared.board.clear(AlarmKind::Stalled);
+                let (start, data) = self.compare(start, &data)?;
+                if !data.is_empty() {
+                    let now = self.last_data;
+                    let full = self.piecer.push(start, data, now, sent_at);
+                    let full = full.map_err(|error| StreamError::Unexpected(error.to_string()))?;
+                    self.queue.extend(full);
+                }
+            }
+            Event::Keepalive { wal_end, .. } => self.server_end = self.server_end.max(wal_end),
+            Event::EndOfTimeline { .. } => {}
+        }
+        self.publish(true);
+        Ok(self.is_compared() && !was_compared)
+    }
+
+    /// Holds the overlap against what comes again (T5); returns the rest, which is new.
+    fn compare<'d>(&mut self, start: Lsn, data: &'d [u8]) -> Result<(Lsn, &'d [u8]), StreamError> {
+        if self.is_compared() {
+            return Ok((start, data));
+        }
+        let due = self.overlap.start.advance(self.compared as u64);
+        if start != due {
+            return Err(StreamError::Unexpected(format!("WAL from {start} came where {due} was due")));
+        }
+        let expected = &self.overlap.bytes[self.compared..];
+        let length = expected.len().min(data.len());
+        if expected[..length] != data[..length] {
+            let range = LsnRange { start, end: start.advance(length as u64) };
+            return Err(StreamError::Fork { timeline: self.timeline, range });
+        }
+        self.compared += length;
+        Ok((start.advance(length as u64), &data[length..]))
+    }
+
+    /// Takes what came of an upload; whether more is durable now.
+    fn take_uploaded(&mut self, uploaded: Uploaded) -> Result<bool, StreamError> {
+        match uploaded {
+            Uploaded::Durable { grew } => {
+                if grew {
+                    self.trouble_since = None;
+                    self.shared.board.clear(AlarmKind::VaultUnavailable);
+                    self.shared.progress.send_replace(Some((self.timeline, self.uploads.durable())));
+                    let connected = self.shared.exposure.borrow().connected;
+                    self.publish(connected);
+                }
+                Ok(grew)
+            }
+            Uploaded::Trouble(reason) => {
+                self.vault_is_away(reason);
+                Ok(false)
+            }
+            Uploaded::Conflict(range) => Err(StreamError::Fork { timeline: self.timeline, range }),
+        }
+    }
+
+    fn vault_is_away(&mut self, reason: String) {
+        let since = *self.trouble_since.get_or_insert_with(|| self.shared.clock.now());
+        self.shared.board.raise(Alarm::VaultUnavailable { since, reason });
+    }
+
+    /// Looks for what no message tells: a vault that hangs, a server that has more and sends none.
+    fn look(&mut self, connected: bool) {
+        let now = self.shared.clock.monotonic();
+        if self.uploads.oldest_age(now).is_some_and(|age| age > VAULT_PATIENCE) {
+            self.vault_is_away("it does not answer".to_owned());
+        }
+        let received = self.piecer.end();
+        let observed = self.shared.observed_flush();
+        self.server_end = self.server_end.max(observed);
+        let is_reading = self.queue.is_empty() && !self.piecer.is_full();
+        if observed > received && is_reading && now.saturating_sub(self.last_data) > STALL_LIMIT {
+            let since = self.last_data_at;
+            self.shared.board.raise(Alarm::Stalled { server: observed, received, since });
+        }
+        self.publish(connected);
+    }
+
+    /// Reports what is durable, and nothing else as flushed (T1).
+    async fn report(&self, replication: &mut Replication) -> Result<(), StreamError> {
+        let durable = self.uploads.durable();
+        let status = Status { write: self.piecer.end(), flush: durable, apply: durable };
+        replication.send_status(status, false).await.map_err(StreamError::Server)
+    }
+
+    /// Publishes what is at risk.
+    fn publish(&self, connected: bool) {
+        let durable = self.uploads.durable();
+        let flushed_on_server = self.server_end.max(self.piecer.end());
+        let oldest = self.uploads.oldest_sent_at().or_else(|| self.queue.front().map(|piece| piece.sent_at));
+        let oldest = oldest.or_else(|| self.piecer.oldest_sent_at());
+        let now = self.shared.clock.now();
+        self.shared.exposure.send_modify(|exposure| {
+            let since = oldest.or(match flushed_on_server > durable {
+                // Not here yet: since we first knew of it.
+                true => exposure.since.or(Some(now)),
+                false => None,
+            });
+            *exposure = Exposure { flushed_on_server, durable, since, connected };
+        });
+    }
+
+    /// Tells that WAL flows.
+    pub(super) fn announce(&self, endpoint: &str, system: lifeboat_base::SystemId, start: Lsn) {
+        self.shared.board.clear(AlarmKind::Disconnected);
+        let endpoint = endpoint.to_owned();
+        self.shared.board.tell(StreamEvent::Connected { endpoint, system, timeline: self.timeline, start });
+    }
+}

@@ -1,0 +1,58 @@
+//! What the tasks of one stream share.
+
+use super::alarm::Board;
+use super::exposure::Exposure;
+use crate::client::Endpoint;
+use lifeboat_base::{Clock, Lsn, Timeline};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+use tokio::sync::{Mutex, watch};
+
+/// What the tasks of one stream share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) board: Board,
+    pub(super) exposure: watch::Sender<Exposure>,
+    /// How far the timeline that is streamed is durable; none before anything is known.
+    pub(super) progress: watch::Sender<Option<(Timeline, Lsn)>>,
+    /// Held while pieces turn into a segment, and while the vault is listed: between the two a listing
+    /// could see neither.
+    pub(super) listing: Mutex<()>,
+    observed_flush: AtomicU64,
+    endpoint: std::sync::Mutex<Option<Endpoint>>,
+}
+
+impl Shared {
+    pub(super) fn new(clock: Arc<dyn Clock>, board: Board, exposure: watch::Sender<Exposure>) -> Self {
+        Self {
+            clock,
+            board,
+            exposure,
+            progress: watch::Sender::new(None),
+            listing: Mutex::new(()),
+            observed_flush: AtomicU64::new(0),
+            endpoint: std::sync::Mutex::new(None),
+        }
+    }
+
+    /// What the server has flushed, as last asked by SQL.
+    pub(super) fn observed_flush(&self) -> Lsn {
+        Lsn(self.observed_flush.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn observe_flush(&self, lsn: Lsn) {
+        self.observed_flush.store(lsn.0, Ordering::Relaxed);
+    }
+
+    /// The server that is streamed from; what was known of another's WAL no longer counts.
+    pub(super) fn look_at(&self, endpoint: Endpoint) {
+        self.observe_flush(Lsn(0));
+        *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(endpoint);
+    }
+
+    /// The server that is, or was last, streamed from.
+    pub(super) fn endpoint(&self) -> Option<Endpoint> {
+        self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
