@@ -189,9 +189,9 @@ mod tests {
     #[test]
     fn k1_pressure_is_told_before_a_limit_is_reached() {
         check(&health(), None, None);
-        check(&SlotHealth { retained_bytes: 5 << 30, ..health() }, None, Some("the limit of 4 GiB"));
+        check(&SlotHealth { retained_bytes: 5 << 30, ..health() }, None, Some("the limit of 4.0 GiB"));
         check(&health(), Some(100 << 30), None);
-        check(&health(), Some(2 << 30), Some("the free disk of 2 GiB"));
+        check(&health(), Some(2 << 30), Some("the free disk of 2.0 GiB"));
         let limited = |status: &str, safe: u64| SlotHealth {
             wal_status: status.to_owned(),
             safe_wal_bytes: Some(safe),
@@ -199,7 +199,7 @@ mod tests {
             ..health()
         };
         check(&limited("extended", 1 << 30), None, None);
-        check(&limited("extended", 400 << 20), None, Some("max_slot_wal_keep_size=2 GiB"));
+        check(&limited("extended", 400 << 20), None, Some("max_slot_wal_keep_size=2.0 GiB"));
         check(&limited("unreserved", 0), None, Some("max_slot_wal_keep_size"));
         check(&limited("lost", 0), None, Some("gave it up"));
         check(&SlotHealth { exists: false, ..health() }, None, Some("does not exist"));

@@ -80,6 +80,8 @@ pub enum AlarmKind {
     VaultUnavailable,
     /// [`Alarm::Disconnected`].
     Disconnected,
+    /// [`Alarm::UnfitServer`].
+    UnfitServer,
 }
 
 impl AlarmKind {
@@ -96,6 +98,7 @@ impl AlarmKind {
             Self::StandbySlot => "standby-slot",
             Self::VaultUnavailable => "vault-unavailable",
             Self::Disconnected => "stream-disconnected",
+            Self::UnfitServer => "unfit-server",
         }
     }
 
@@ -179,6 +182,13 @@ pub enum Alarm {
         /// What it said.
         reason: String,
     },
+    /// A server of the connection string must not be streamed from, and another is.
+    UnfitServer {
+        /// Which.
+        endpoint: String,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// No connection to the server.
     Disconnected {
         /// Since when.
@@ -202,6 +212,7 @@ impl Alarm {
             Self::StandbySlot { .. } => AlarmKind::StandbySlot,
             Self::VaultUnavailable { .. } => AlarmKind::VaultUnavailable,
             Self::Disconnected { .. } => AlarmKind::Disconnected,
+            Self::UnfitServer { .. } => AlarmKind::UnfitServer,
         }
     }
 }
@@ -242,6 +253,10 @@ impl fmt::Display for Alarm {
             Self::VaultUnavailable { since, reason } => write!(
                 f,
                 "the vault has taken no WAL since {since}: {reason}. Production keeps the WAL meanwhile, its disk fills, and commits that wait for the vault hang. Bring the store back; if that takes long and commits hang, remove lifeboat from synchronous_standby_names"
+            ),
+            Self::UnfitServer { endpoint, reason } => write!(
+                f,
+                "{endpoint} takes connections but is passed over, another server is looked for: {reason}"
             ),
             Self::Disconnected { since, reason } => write!(
                 f,

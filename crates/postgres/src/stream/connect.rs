@@ -14,13 +14,14 @@ use super::shared::Shared;
 use super::start::{self, Place, Start};
 use crate::client::{Connection, Purpose, SlotOptions, SystemIdentity};
 use lifeboat_base::{Lsn, LsnRange, Timeline};
-use lifeboat_pgformat::TimelineHistory;
-use lifeboat_vault::wal::{self, Cluster, Coverage, Fetched, WalArchive, WalError};
+use lifeboat_pgformat::{TimelineHistory, WalFileName};
+use lifeboat_vault::names;
+use lifeboat_vault::wal::{self, Cluster, Coverage, WalArchive, WalError};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Of what the vault has, how much comes again to be compared.
-const OVERLAP_BYTES: u64 = 64 << 10;
+const OVERLAP_BYTES: usize = 64 << 10;
 /// Status messages that fit into the server's patience with us.
 const STATUS_PER_TIMEOUT: u32 = 4;
 
@@ -55,20 +56,30 @@ pub(super) async fn prepare(
         Connection::connect(&info, Purpose::Replication).await.map_err(StreamError::Server)
     };
     let connection = connect(options.conninfo.clone()).await?;
-    let first = match examine(options, shared, experience, connection).await {
+    let endpoint = connection.endpoint().to_string();
+    let unfit = match examine(options, shared, experience, connection).await {
         Err(error) if error.is_about_this_server() && options.conninfo.hosts().len() > 1 => error,
-        outcome => return outcome,
+        Ok(prepared) => {
+            shared.board.clear(AlarmKind::UnfitServer);
+            return Ok(prepared);
+        }
+        Err(error) => return Err(error),
     };
+    shared.board.raise(Alarm::UnfitServer { endpoint, reason: unfit.to_string() });
+    let mut absent = None;
     for host in options.conninfo.hosts() {
-        let Ok(connection) = connect(options.conninfo.clone().with_host(host.clone())).await else {
-            continue;
+        let outcome = match connect(options.conninfo.clone().with_host(host.clone())).await {
+            Ok(connection) => examine(options, shared, experience, connection).await,
+            Err(error) => Err(error),
         };
-        match examine(options, shared, experience, connection).await {
+        match outcome {
             Err(error) if error.is_about_this_server() => {}
-            outcome => return outcome,
+            // The right one may be among those that are away for a moment.
+            Err(error) => absent = Some(error),
+            Ok(prepared) => return Ok(prepared),
         }
     }
-    Err(first)
+    Err(absent.unwrap_or(unfit))
 }
 
 async fn examine(
@@ -100,6 +111,8 @@ async fn examine(
     }
     let at = accept(shared, chosen, experience.wal_removed);
 
+    // Asked again: the slot may have been made since.
+    let identity = connection.identify_system().await.map_err(StreamError::Server)?;
     let has_all = at.timeline != identity.timeline || identity.flushed >= at.lsn;
     if !has_all {
         let (server, vault) = (identity.flushed, at.lsn);
@@ -111,7 +124,7 @@ async fn examine(
             }
         });
     }
-    let overlap = overlap(&archive, at).await.map_err(StreamError::Vault)?;
+    let overlap = overlap(options, &archive, at).await?;
     let status_interval = status_interval(&mut connection).await?;
     shared.board.clear(AlarmKind::VaultUnavailable);
     Ok(Prepared { connection, archive, endpoint, identity, at, overlap, status_interval })
@@ -168,6 +181,15 @@ async fn coverage(archive: &WalArchive) -> Result<BTreeMap<Timeline, Coverage>, 
     Ok(all)
 }
 
+async fn kept_history(archive: &WalArchive, timeline: Timeline) -> Result<Option<TimelineHistory>, WalError> {
+    if timeline == Timeline(1) {
+        return Ok(Some(TimelineHistory::root(timeline)));
+    }
+    let Some(file) = archive.history_file(timeline).await? else { return Ok(None) };
+    let history = TimelineHistory::parse(timeline, &file);
+    history.map(Some).map_err(|source| WalError::History { timeline, source })
+}
+
 /// Refuses a server of another lineage (N1).
 async fn admit(
     archive: &WalArchive,
@@ -178,13 +200,8 @@ async fn admit(
 ) -> Result<(), StreamError> {
     let mut vault = BTreeMap::new();
     for (timeline, coverage) in coverage {
-        let file = archive.history_file(*timeline).await.map_err(StreamError::Vault)?;
-        let parse = |file: Vec<u8>| TimelineHistory::parse(*timeline, &file);
-        let known = file.map(parse).transpose();
-        let known = known
-            .map_err(|source| StreamError::Vault(WalError::History { timeline: *timeline, source }))?
-            .or((*timeline == Timeline(1)).then(|| TimelineHistory::root(*timeline)));
-        vault.insert(*timeline, Known { history: known, end: coverage.end() });
+        let history = kept_history(archive, *timeline).await.map_err(StreamError::Vault)?;
+        vault.insert(*timeline, Known { history, end: coverage.end() });
     }
     let endpoint = endpoint.to_owned();
     let left_out = lineage::judge(history, &vault).map_err(|unfit| match unfit {
@@ -284,25 +301,25 @@ fn accept(shared: &Shared, chosen: Start, wal_removed: bool) -> Place {
     }
 }
 
-/// The vault's last bytes before `at`, as far as they lie in the same segment.
-async fn overlap(archive: &WalArchive, at: Place) -> Result<Overlap, WalError> {
-    let segment = at.lsn.segment_start(archive.segment_size().bytes());
+/// The vault's last bytes before `at`: the end of the piece that ends there.
+///
+/// At the beginning of a segment there are none, as the server need not have the segment before any more.
+async fn overlap(options: &StreamOptions, archive: &WalArchive, at: Place) -> Result<Overlap, StreamError> {
     let nothing = Overlap { start: at.lsn, bytes: Vec::new() };
-    if segment == at.lsn {
+    let size = archive.segment_size();
+    if at.lsn == at.lsn.segment_start(size.bytes()) {
         return Ok(nothing);
     }
-    let (bytes, end) = match archive.fetch(at.timeline, at.lsn).await {
-        Ok(Fetched::Whole(bytes)) => (bytes, at.lsn),
-        Ok(Fetched::Beginning { bytes, end }) => (bytes, end),
-        Ok(Fetched::Absent) | Err(WalError::Hole { .. }) => return Ok(nothing),
-        Err(error) => return Err(error),
-    };
-    if end < at.lsn {
-        return Ok(nothing);
-    }
-    let start = segment.max(Lsn(at.lsn.0.saturating_sub(OVERLAP_BYTES)));
-    let offset = |lsn: Lsn| lsn.bytes_since(segment) as usize;
-    Ok(Overlap { start, bytes: bytes[offset(start)..offset(at.lsn)].to_vec() })
+    let segment = WalFileName::holding(at.timeline, at.lsn, size).to_string();
+    let system = archive.cluster().system_id;
+    let prefix = names::wal_pieces(&options.service, system, at.timeline, &segment);
+    let listing = options.vault.copies().list(&prefix).await;
+    let ends_there = |name: &&String| names::piece_range(name).is_some_and(|range| range.end == at.lsn);
+    let Some(name) = listing.objects.keys().find(ends_there) else { return Ok(nothing) };
+    let read = |source| WalError::Read { service: options.service.clone(), source };
+    let bytes = options.vault.read(name).await.map_err(read).map_err(StreamError::Vault)?;
+    let tail = &bytes[bytes.len().saturating_sub(OVERLAP_BYTES)..];
+    Ok(Overlap { start: Lsn(at.lsn.0 - tail.len() as u64), bytes: tail.to_vec() })
 }
 
 /// Often enough for the server not to think us dead.

@@ -204,7 +204,7 @@ impl Follower<'_> {
         let outcome = session.run(replication, &mut self.stop).await;
         // What arrived is kept, whatever ended the session.
         let drained = match outcome {
-            Err(StreamError::Fork { .. }) => Ok(()),
+            Ok(Ended::Stopped) | Err(StreamError::Fork { .. }) => Ok(()),
             _ => session.drain(None, &mut self.stop).await,
         };
         let (timeline, durable, left_bytes) = session.reached();

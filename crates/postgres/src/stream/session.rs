@@ -29,8 +29,8 @@ pub(super) const STATUS_INTERVAL: Duration = Duration::from_secs(2);
 const VAULT_PATIENCE: Duration = Duration::from_secs(10);
 /// The server has more, and nothing came for so long.
 const STALL_LIMIT: Duration = Duration::from_secs(60);
-/// How long a stop waits for the vault.
-const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// How long a stop waits for the vault. What it does not take by then, the server keeps.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// How a session ended that did not fail.
 #[derive(Debug)]

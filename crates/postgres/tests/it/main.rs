@@ -3,3 +3,4 @@
 mod client;
 mod recovery;
 mod server;
+mod stream;

@@ -1,0 +1,92 @@
+//! A vault that is away, slow, or loses its replies.
+
+use super::*;
+use lifeboat_testkit::faulty::{Fault, OperationKind, Select};
+use lifeboat_testkit::postgres::ClusterOptions;
+
+fn reported(cluster: &Cluster) -> Option<Lsn> {
+    let question = "select flush_lsn from pg_stat_replication where application_name = 'lifeboat'";
+    cluster.psql(question).parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t1_u1_a_vault_that_was_away_has_all_and_was_never_reported_to_have_more() {
+    let options = ClusterOptions::new().wal_segment_mib(1).set("wal_sender_timeout", "2s");
+    let cluster = Cluster::start(&Installation::newest(), &options);
+    let vault = TestVault::new().await;
+    let stream = vault.stream(&cluster);
+    let end = write(&cluster, 100);
+    stream.wait_durable(end);
+    let creates = || Select::kind(OperationKind::Create);
+    vault.store.set_plan(FaultPlan::none().on(creates(), Fault::Unavailable));
+    // More than may wait in memory, so that reading stops.
+    let behind = write(&cluster, 150_000);
+    let alarm = stream.wait_alarm(AlarmKind::VaultUnavailable);
+    assert!(alarm.to_string().contains("no WAL since"), "{alarm}");
+    let away = Instant::now();
+    // Longer than the server's patience with a receiver that is silent.
+    while away.elapsed() < Duration::from_secs(5) {
+        let durable = stream.exposure.borrow().durable;
+        assert!(reported(&cluster).is_some_and(|flush| flush <= durable), "told more than is durable");
+        assert!(durable < behind);
+        tokio::time::sleep(POLL * 10).await;
+    }
+    assert!(stream.exposure.borrow().since.is_some());
+    vault.store.set_plan(FaultPlan::none());
+    stream.wait_durable(behind);
+    stream.wait_event("all clear", |e| matches!(e, StreamEvent::Cleared(AlarmKind::VaultUnavailable)));
+    assert_eq!(stream.alarms(AlarmKind::Disconnected), [], "the server lost patience");
+    assert_eq!(stream.alarms(AlarmKind::Hole), []);
+    stream.stop().await;
+    let stretch = vault.stretch(1).await;
+    vault.assert_equal_to_server(&cluster, 1, stretch).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn u1_faults_at_many_requests_leave_no_hole() {
+    for seed in 0..3 {
+        let options = ClusterOptions::new().wal_segment_mib(1).set("wal_keep_size", "1GB");
+        let cluster = Cluster::start(&Installation::newest(), &options);
+        let vault = TestVault::new().await;
+        let faults = [
+            Fault::Fail,
+            Fault::Unavailable,
+            Fault::LoseReply,
+            Fault::Delay(Duration::from_millis(30)),
+            Fault::ResetBody,
+        ];
+        vault.store.set_plan(FaultPlan::none().randomly(seed, 150, &faults));
+        let stream = vault.stream(&cluster);
+        let end = write(&cluster, 40_000);
+        stream.wait_durable(end);
+        stream.kill().await;
+        let stream = vault.stream(&cluster);
+        let end = write(&cluster, 20_000);
+        stream.wait_durable(end);
+        vault.store.set_plan(FaultPlan::none());
+        stream.stop().await;
+        let stretch = vault.stretch(1).await;
+        assert!(stretch.end >= end);
+        vault.assert_equal_to_server(&cluster, 1, stretch).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_the_vault_is_away_says_what_it_leaves() {
+    let cluster = Cluster::start(&Installation::newest(), &ClusterOptions::new());
+    let vault = TestVault::new().await;
+    let stream = vault.stream(&cluster);
+    let end = write(&cluster, 100);
+    stream.wait_durable(end);
+    vault.store.set_plan(FaultPlan::none().on(Select::kind(OperationKind::Create), Fault::Fail));
+    let later = write(&cluster, 100);
+    stream.wait_alarm(AlarmKind::VaultUnavailable);
+    let ended = stream.stop().await;
+    let (_, durable) = ended.durable.unwrap();
+    assert!(ended.left_bytes > 0 && durable < later, "{ended:?}");
+    vault.store.set_plan(FaultPlan::none());
+    let stream = vault.stream(&cluster);
+    stream.wait_durable(later);
+    stream.stop().await;
+    vault.stretch(1).await;
+}
