@@ -232,7 +232,7 @@ impl fmt::Display for Alarm {
             ),
             Self::Fork { timeline, range, followed } => write!(
                 f,
-                "the vault has WAL of timeline {timeline} ({range}) that timeline {followed}, which is followed now, leaves out. Transactions committed there are not on the new primary: expected after recovery to an earlier moment, lost commits after a failover. Look for them with `lifeboat search` before they are pruned, and make sure that no second primary runs"
+                "the vault has WAL of timeline {timeline} ({range}) that timeline {followed}, which is followed now, leaves out. Transactions committed there are not on the new primary: expected after recovery to an earlier moment, lost commits after a failover. Look for them with `lifeboat wal search` before they are pruned, and make sure that no second primary runs"
             ),
             Self::Stalled { server, received, since } => write!(
                 f,

@@ -2,6 +2,7 @@
 
 mod bad_days;
 mod promotion;
+mod push;
 mod steady;
 mod vault_away;
 
