@@ -292,6 +292,11 @@ impl Board {
         }
     }
 
+    /// Whether an alarm of this kind stands.
+    pub(crate) fn stands(&self, kind: AlarmKind) -> bool {
+        self.standing().iter().any(|(other, _)| *other == kind)
+    }
+
     /// Clears an alarm, if it stands.
     pub(crate) fn clear(&self, kind: AlarmKind) {
         self.clear_for(kind, "");

@@ -9,6 +9,7 @@ use super::StreamOptions;
 use super::alarm::{Alarm, AlarmKind, StreamEvent};
 use super::error::StreamError;
 use super::lineage::{self, Known, Unfit};
+use super::memory::Memory;
 use super::session::{Overlap, STATUS_INTERVAL};
 use super::shared::Shared;
 use super::start::{self, Place, Start};
@@ -50,6 +51,7 @@ pub(super) struct Prepared {
 pub(super) async fn prepare(
     options: &StreamOptions,
     shared: &Shared,
+    memory: &mut Memory,
     experience: Experience,
 ) -> Result<Prepared, StreamError> {
     let connect = |info| async move {
@@ -57,7 +59,7 @@ pub(super) async fn prepare(
     };
     let connection = connect(options.conninfo.clone()).await?;
     let endpoint = connection.endpoint().to_string();
-    let unfit = match examine(options, shared, experience, connection).await {
+    let unfit = match examine(options, shared, memory, experience, connection).await {
         Err(error) if error.is_about_this_server() && options.conninfo.hosts().len() > 1 => error,
         Ok(prepared) => {
             shared.board.clear(AlarmKind::UnfitServer);
@@ -69,7 +71,7 @@ pub(super) async fn prepare(
     let mut absent = None;
     for host in options.conninfo.hosts() {
         let outcome = match connect(options.conninfo.clone().with_host(host.clone())).await {
-            Ok(connection) => examine(options, shared, experience, connection).await,
+            Ok(connection) => examine(options, shared, memory, experience, connection).await,
             Err(error) => Err(error),
         };
         match outcome {
@@ -85,29 +87,34 @@ pub(super) async fn prepare(
 async fn examine(
     options: &StreamOptions,
     shared: &Shared,
+    memory: &mut Memory,
     experience: Experience,
     mut connection: Connection,
 ) -> Result<Prepared, StreamError> {
     let endpoint = connection.endpoint().to_string();
     let identity = connection.identify_system().await.map_err(StreamError::Server)?;
-    let archive = archive(options, &mut connection, &identity).await?;
-    let history = history(&mut connection, identity.timeline).await?;
-    let (history, raw_history) = history;
-
-    let coverage = {
-        let _listing = shared.listing.lock().await;
-        coverage(&archive).await.map_err(StreamError::Vault)?
+    let archive = match memory.archive(identity.system) {
+        Some(archive) => archive,
+        None => archive(options, &mut connection, &identity).await?,
     };
-    admit(&archive, &coverage, &history, &endpoint, shared).await?;
-    keep_histories(&archive, &mut connection, &history, raw_history, &endpoint).await?;
+    let (history, raw_history) = history(&mut connection, identity.timeline).await?;
+    if memory.archive(identity.system).is_none() {
+        let _listing = shared.listing.lock().await;
+        let loaded = memory.load(&options.vault, &options.service, &archive).await;
+        loaded.map_err(StreamError::Vault)?;
+    }
+    admit(memory, &history, &endpoint, shared)?;
+    keep_histories(&archive, memory, &mut connection, &history, raw_history, &endpoint).await?;
 
-    let mut kept_from = slot(options, shared, &mut connection, &coverage, experience.slot_refused).await?;
+    let coverage = memory.coverage();
+    let had_some = coverage.values().any(|coverage| !coverage.stretches.is_empty());
+    let mut kept_from = slot(options, shared, &mut connection, had_some, experience.slot_refused).await?;
     let size = archive.segment_size();
-    let mut chosen = start::choose(&history, &coverage, kept_from, size);
-    if experience.wal_removed && chosen.otherwise.is_none() && !coverage.is_empty() {
+    let mut chosen = start::choose(&history, coverage, kept_from, size);
+    if experience.wal_removed && chosen.otherwise.is_none() && had_some {
         // What the slot should have kept is gone: it keeps nothing.
-        kept_from = slot(options, shared, &mut connection, &coverage, true).await?;
-        chosen = start::choose(&history, &coverage, kept_from, size);
+        kept_from = slot(options, shared, &mut connection, had_some, true).await?;
+        chosen = start::choose(&history, coverage, kept_from, size);
     }
     let at = accept(shared, chosen, experience.wal_removed);
 
@@ -172,37 +179,17 @@ async fn history(
     Ok((history, Some(file.content.to_vec())))
 }
 
-/// What the vault has, of every timeline.
-async fn coverage(archive: &WalArchive) -> Result<BTreeMap<Timeline, Coverage>, WalError> {
-    let mut all = BTreeMap::new();
-    for timeline in archive.timelines().await? {
-        all.insert(timeline, archive.coverage(timeline).await?);
-    }
-    Ok(all)
-}
-
-async fn kept_history(archive: &WalArchive, timeline: Timeline) -> Result<Option<TimelineHistory>, WalError> {
-    if timeline == Timeline(1) {
-        return Ok(Some(TimelineHistory::root(timeline)));
-    }
-    let Some(file) = archive.history_file(timeline).await? else { return Ok(None) };
-    let history = TimelineHistory::parse(timeline, &file);
-    history.map(Some).map_err(|source| WalError::History { timeline, source })
-}
-
 /// Refuses a server of another lineage (N1).
-async fn admit(
-    archive: &WalArchive,
-    coverage: &BTreeMap<Timeline, Coverage>,
+fn admit(
+    memory: &Memory,
     history: &TimelineHistory,
     endpoint: &str,
     shared: &Shared,
 ) -> Result<(), StreamError> {
-    let mut vault = BTreeMap::new();
-    for (timeline, coverage) in coverage {
-        let history = kept_history(archive, *timeline).await.map_err(StreamError::Vault)?;
-        vault.insert(*timeline, Known { history, end: coverage.end() });
-    }
+    let known = |(timeline, coverage): (&Timeline, &Coverage)| {
+        (*timeline, Known { history: memory.history(*timeline), end: coverage.end() })
+    };
+    let vault: BTreeMap<_, _> = memory.coverage().iter().map(known).collect();
     let endpoint = endpoint.to_owned();
     let left_out = lineage::judge(history, &vault).map_err(|unfit| match unfit {
         Unfit::OldPrimary { newest } => {
@@ -210,7 +197,7 @@ async fn admit(
         }
         Unfit::ReusedNumber { timeline } => StreamError::ReusedTimeline { endpoint, timeline },
     })?;
-    if !coverage.contains_key(&history.timeline()) {
+    if !memory.coverage().contains_key(&history.timeline()) {
         // Told once, when the new timeline is first seen.
         for left in left_out {
             let followed = history.timeline();
@@ -223,6 +210,7 @@ async fn admit(
 /// Keeps the histories that recovery along this timeline will ask for.
 async fn keep_histories(
     archive: &WalArchive,
+    memory: &mut Memory,
     connection: &mut Connection,
     history: &TimelineHistory,
     raw: Option<Vec<u8>>,
@@ -236,17 +224,20 @@ async fn keep_histories(
     };
     for ancestor in history.ancestors() {
         let timeline = ancestor.timeline;
-        let is_kept = archive.history_file(timeline).await.map_err(StreamError::Vault)?.is_some();
-        if timeline == Timeline(1) || is_kept {
+        if memory.history(timeline).is_some() {
             continue;
         }
         // A server need not have them all; its own history tells the same.
-        if let Ok(file) = connection.timeline_history(timeline).await {
+        if let Ok(file) = connection.timeline_history(timeline).await
+            && let Ok(parsed) = TimelineHistory::parse(timeline, &file.content)
+        {
             archive.put_history(timeline, &file.content).await.map_err(refuse)?;
+            memory.add_history(parsed);
         }
     }
-    if let Some(raw) = raw {
+    if let Some(raw) = raw.filter(|_| memory.history(history.timeline()).is_none()) {
         archive.put_history(history.timeline(), &raw).await.map_err(refuse)?;
+        memory.add_history(history.clone());
     }
     Ok(())
 }
@@ -256,7 +247,7 @@ async fn slot(
     options: &StreamOptions,
     shared: &Shared,
     connection: &mut Connection,
-    coverage: &BTreeMap<Timeline, Coverage>,
+    had_some: bool,
     remake: bool,
 ) -> Result<Lsn, StreamError> {
     let (name, endpoint) = (&options.slot, connection.endpoint().to_string());
@@ -267,7 +258,7 @@ async fn slot(
     if !options.create_slot {
         return Err(StreamError::NoSlot { slot: name.clone(), endpoint });
     }
-    if coverage.values().any(|coverage| !coverage.stretches.is_empty()) {
+    if had_some {
         let reason = match found {
             None => "it does not exist there: it was dropped, or a promotion left it behind",
             Some(_) => {

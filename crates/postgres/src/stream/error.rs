@@ -66,6 +66,11 @@ pub enum StreamError {
         /// The vault's.
         vault: Lsn,
     },
+    /// The server waits for us before it stops, and we for the vault.
+    #[error(
+        "the server is shutting down while the vault is away; the connection was let go, so that the shutdown is not held up. The slot keeps the WAL"
+    )]
+    LetGo,
     /// No slot, and none may be made.
     #[error(
         "there is no usable replication slot {slot} at {endpoint}; make it with: select pg_create_physical_replication_slot('{slot}', true)"
@@ -96,7 +101,7 @@ impl StreamError {
         match self {
             Self::Server(error) => error.advice(),
             Self::Vault(WalError::Malformed(_) | WalError::History { .. }) => Advice::GiveUp,
-            Self::Vault(_) | Self::Behind { .. } | Self::Unexpected(_) => Advice::Retry,
+            Self::Vault(_) | Self::Behind { .. } | Self::LetGo | Self::Unexpected(_) => Advice::Retry,
             Self::OtherCluster { .. } | Self::NoSlot { .. } => Advice::FixConfiguration,
             Self::OldPrimary { .. }
             | Self::ReusedTimeline { .. }

@@ -24,6 +24,7 @@ mod error;
 mod exposure;
 mod join;
 mod lineage;
+mod memory;
 mod piecer;
 mod session;
 mod shared;
@@ -40,9 +41,10 @@ use crate::slot::SlotLimits;
 use alarm::Board;
 use backoff::Backoff;
 use connect::{Experience, Prepared};
-use lifeboat_base::{Lsn, ServiceName, Timeline};
+use lifeboat_base::{Lsn, LsnRange, ServiceName, Timeline};
 use lifeboat_vault::Vault;
 use lifeboat_vault::wal::WalArchive;
+use memory::Memory;
 use session::{Ended, Session};
 use shared::Shared;
 use std::sync::Arc;
@@ -129,6 +131,7 @@ pub async fn run(
         shared: &shared,
         stop: StopSignal(stop),
         backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
+        memory: Memory::default(),
         experience: Experience::default(),
         joined: None,
         end: StreamEnd { durable: None, left_bytes: 0 },
@@ -142,6 +145,7 @@ struct Follower<'a> {
     shared: &'a Arc<Shared>,
     stop: StopSignal,
     backoff: Backoff,
+    memory: Memory,
     experience: Experience,
     /// The cluster whose segments are joined beside.
     joined: Option<lifeboat_base::SystemId>,
@@ -154,7 +158,9 @@ impl Follower<'_> {
             let prepared = tokio::select! {
                 biased;
                 () = self.stop.asked() => return Ok(self.end),
-                prepared = connect::prepare(self.options, self.shared, self.experience) => prepared,
+                prepared = connect::prepare(
+                    self.options, self.shared, &mut self.memory, self.experience
+                ) => prepared,
             };
             let outcome = match prepared {
                 Ok(prepared) => {
@@ -208,6 +214,7 @@ impl Follower<'_> {
             _ => session.drain(None, &mut self.stop).await,
         };
         let (timeline, durable, left_bytes) = session.reached();
+        self.memory.add(timeline, LsnRange { start: at.lsn, end: durable });
         if durable > at.lsn {
             self.backoff.reset();
         }

@@ -7,6 +7,7 @@
 //!   still told that we live.
 //! - **T4** WAL that arrived is sealed before a session ends, however it ends, unless its process dies.
 //! - **T5** Where the vault's last bytes come again, they must be the same, or it is a fork.
+//! - **T6** A vault that is away does not hold up production's shutdown, which waits for its receivers.
 //!
 //! Deliberately absent: where to begin, and what to do after an error (`connect`, `run`).
 
@@ -134,6 +135,9 @@ impl<'a> Session<'a> {
                             self.report(&mut replication).await?;
                         }
                         self.look(true);
+                        if self.trouble_since.is_some() && self.shared.is_stopping() {
+                            return Err(StreamError::LetGo);
+                        }
                         next_status = clock.monotonic() + self.status_interval;
                     }
                 }

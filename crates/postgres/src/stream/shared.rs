@@ -4,7 +4,7 @@ use super::alarm::Board;
 use super::exposure::Exposure;
 use crate::client::Endpoint;
 use lifeboat_base::{Clock, Lsn, Timeline};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use tokio::sync::{Mutex, watch};
 
@@ -20,6 +20,7 @@ pub(super) struct Shared {
     /// could see neither.
     pub(super) listing: Mutex<()>,
     observed_flush: AtomicU64,
+    stopping: AtomicBool,
     endpoint: std::sync::Mutex<Option<Endpoint>>,
 }
 
@@ -32,6 +33,7 @@ impl Shared {
             progress: watch::Sender::new(None),
             listing: Mutex::new(()),
             observed_flush: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
             endpoint: std::sync::Mutex::new(None),
         }
     }
@@ -48,11 +50,22 @@ impl Shared {
     /// The server that is streamed from; what was known of another's WAL no longer counts.
     pub(super) fn look_at(&self, endpoint: Endpoint) {
         self.observe_flush(Lsn(0));
+        self.stopping.store(false, Ordering::Relaxed);
         *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(endpoint);
     }
 
     /// The server that is, or was last, streamed from.
     pub(super) fn endpoint(&self) -> Option<Endpoint> {
         self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The server refuses new sessions: if it still streams, it is shutting down.
+    pub(super) fn observe_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server is shutting down, as far as seen.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 }

@@ -6,7 +6,7 @@ use super::StreamOptions;
 use super::alarm::{Alarm, AlarmKind};
 use super::shared::Shared;
 use super::uploads::told;
-use crate::client::{Advice, ClientError, Connection, Conninfo, Purpose};
+use crate::client::{Advice, ClientError, Connection, Conninfo, Purpose, Refusal};
 use crate::slot;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +16,9 @@ use std::time::Duration;
 const POLL: Duration = Duration::from_secs(10);
 /// Between two looks while something is still to be found out.
 const FIRST_POLL: Duration = Duration::from_millis(500);
+/// Between two looks while the vault is away: a server that shuts down must not wait for it (T6 of the
+/// session).
+const URGENT_POLL: Duration = Duration::from_secs(1);
 /// How long one server may take to answer.
 const LOOK_LIMIT: Duration = Duration::from_secs(15);
 
@@ -27,7 +30,13 @@ pub(super) async fn run(options: Arc<StreamOptions>, shared: Arc<Shared>) {
         watcher.look_at_standbys().await;
         // Before the first stream there is no slot to look at: do not wait long for it.
         let is_streaming = watcher.shared.progress.borrow().is_some();
-        tokio::time::sleep(if is_streaming { POLL } else { FIRST_POLL }).await;
+        let is_urgent = watcher.shared.board.stands(AlarmKind::VaultUnavailable);
+        let poll = match (is_streaming, is_urgent) {
+            (false, _) => FIRST_POLL,
+            (true, true) => URGENT_POLL,
+            (true, false) => POLL,
+        };
+        tokio::time::sleep(poll).await;
     }
 }
 
@@ -51,6 +60,9 @@ impl Watcher {
             Ok(()) => self.shared.board.clear(AlarmKind::SlotUnwatched),
             Err(error) => {
                 self.sql = None;
+                if error.as_ref().is_some_and(refuses_sessions) {
+                    self.shared.observe_stopping();
+                }
                 // A server that is down is told by the stream itself.
                 if error.as_ref().is_none_or(|error| error.advice() != Advice::Retry) {
                     let reason = reason(error);
@@ -129,6 +141,14 @@ async fn connect(conninfo: &Conninfo, shared: &Shared) -> Result<Connection, Cli
         }
     }
     Ok(sql)
+}
+
+/// Whether a server says that it is starting up or shutting down.
+fn refuses_sessions(error: &ClientError) -> bool {
+    match error {
+        ClientError::AllFailed { failures } => failures.iter().any(refuses_sessions),
+        error => matches!(error.refusal(), Some(Refusal::NotReady { .. })),
+    }
 }
 
 /// No answer in time is an error without a name.

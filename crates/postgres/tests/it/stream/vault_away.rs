@@ -90,3 +90,27 @@ async fn a_stop_while_the_vault_is_away_says_what_it_leaves() {
     stream.stop().await;
     vault.stretch(1).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t6_a_vault_that_is_away_does_not_hold_up_a_shutdown() {
+    let cluster = Cluster::start(&Installation::newest(), &ClusterOptions::new());
+    let vault = TestVault::new().await;
+    let stream = vault.stream(&cluster);
+    let end = write(&cluster, 100);
+    stream.wait_durable(end);
+    vault.store.set_plan(FaultPlan::none().on(Select::kind(OperationKind::Create), Fault::Fail));
+    write(&cluster, 100);
+    stream.wait_alarm(AlarmKind::VaultUnavailable);
+    let started = Instant::now();
+    cluster.stop();
+    // Far below the minute after which the server would have given us up.
+    assert!(started.elapsed() < Duration::from_secs(25), "{:?}", started.elapsed());
+    vault.store.set_plan(FaultPlan::none());
+    cluster.restart();
+    let end = write(&cluster, 100);
+    stream.wait_durable(end);
+    assert_eq!(stream.alarms(AlarmKind::Hole), []);
+    stream.stop().await;
+    let stretch = vault.stretch(1).await;
+    vault.assert_equal_to_server(&cluster, 1, stretch).await;
+}

@@ -1,0 +1,142 @@
+//! What the vault holds of the cluster, listed once and kept up to date by what the stream adds.
+//!
+//! # Invariants
+//! - **Y1** Only what is in as many copies as the plan asks counts: the server is told that it may forget
+//!   it.
+//! - **Y2** The vault is listed once a process, not at every reconnect: archives have 100 000s of objects.
+//!   Others may add meanwhile, which costs at most that something is streamed twice.
+
+use lifeboat_base::{LsnRange, ServiceName, SystemId, Timeline};
+use lifeboat_pgformat::{TimelineHistory, WalFileName};
+use lifeboat_vault::wal::{Coverage, WalArchive, WalError};
+use lifeboat_vault::{Listing, Vault, names};
+use std::collections::BTreeMap;
+
+/// What is known of one cluster's WAL in the vault.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    archive: Option<WalArchive>,
+    coverage: BTreeMap<Timeline, Coverage>,
+    histories: BTreeMap<Timeline, TimelineHistory>,
+}
+
+impl Memory {
+    /// The archive of this cluster, if it has been listed.
+    pub(super) fn archive(&self, system: SystemId) -> Option<WalArchive> {
+        self.archive.clone().filter(|archive| archive.cluster().system_id == system)
+    }
+
+    /// Lists what the vault holds of `archive`.
+    pub(super) async fn load(
+        &mut self,
+        vault: &Vault,
+        service: &ServiceName,
+        archive: &WalArchive,
+    ) -> Result<(), WalError> {
+        let prefix = names::wal(service, archive.cluster().system_id);
+        let listing = vault.copies().list(&prefix).await;
+        if !listing.is_complete {
+            let silent: Vec<_> =
+                listing.failures.iter().map(|f| format!("{}: {}", f.copy, f.reason)).collect();
+            return Err(WalError::Silent(silent.join("; ")));
+        }
+        *self = Self {
+            archive: None,
+            coverage: covered(&listing, &prefix, archive, vault.copies().durable()),
+            histories: BTreeMap::new(),
+        };
+        for timeline in self.coverage.keys().copied() {
+            if let Some(file) = archive.history_file(timeline).await? {
+                let history = TimelineHistory::parse(timeline, &file);
+                let history = history.map_err(|source| WalError::History { timeline, source })?;
+                self.histories.insert(timeline, history);
+            }
+        }
+        // Last: a half-loaded memory is loaded again.
+        self.archive = Some(archive.clone());
+        Ok(())
+    }
+
+    /// The timelines of which the vault has anything, with what it has.
+    pub(super) fn coverage(&self) -> &BTreeMap<Timeline, Coverage> {
+        &self.coverage
+    }
+
+    /// The history of a timeline, if the vault has it; timeline 1 has an empty one.
+    pub(super) fn history(&self, timeline: Timeline) -> Option<TimelineHistory> {
+        let root = (timeline == Timeline(1)).then(|| TimelineHistory::root(timeline));
+        self.histories.get(&timeline).cloned().or(root)
+    }
+
+    /// The vault has this history now.
+    pub(super) fn add_history(&mut self, history: TimelineHistory) {
+        self.coverage.entry(history.timeline()).or_default();
+        self.histories.insert(history.timeline(), history);
+    }
+
+    /// The vault has this WAL now.
+    pub(super) fn add(&mut self, timeline: Timeline, range: LsnRange) {
+        let coverage = self.coverage.entry(timeline).or_default();
+        let mut stretches = std::mem::take(&mut coverage.stretches);
+        stretches.push(range);
+        coverage.stretches = merge(stretches);
+    }
+}
+
+/// What a listing proves, by timeline (Y1).
+fn covered(
+    listing: &Listing,
+    prefix: &str,
+    archive: &WalArchive,
+    durable_copies: usize,
+) -> BTreeMap<Timeline, Coverage> {
+    let mut all: BTreeMap<Timeline, Coverage> = BTreeMap::new();
+    for (name, listed) in &listing.objects {
+        let below = name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/'));
+        let Some(timeline) = below.and_then(|rest| Timeline::from_sortable(rest.get(..8)?)) else { continue };
+        let coverage = all.entry(timeline).or_default();
+        coverage.stored_bytes += listed.size;
+        if listed.copies.len() < durable_copies {
+            continue;
+        }
+        let last = name.rsplit('/').next().unwrap_or_default();
+        let whole = WalFileName::parse(last, archive.segment_size()).map(|file| file.range());
+        coverage.stretches.extend(whole.or_else(|| names::piece_range(name)));
+    }
+    for coverage in all.values_mut() {
+        coverage.stretches = merge(std::mem::take(&mut coverage.stretches));
+    }
+    all
+}
+
+/// Joins what touches or overlaps; leaves out what is empty.
+fn merge(mut ranges: Vec<LsnRange>) -> Vec<LsnRange> {
+    ranges.retain(|range| !range.is_empty());
+    ranges.sort_unstable();
+    let mut merged: Vec<LsnRange> = Vec::new();
+    for range in ranges {
+        match merged.last_mut().filter(|last| range.start <= last.end) {
+            Some(last) => last.end = last.end.max(range.end),
+            None => merged.push(range),
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifeboat_base::Lsn;
+
+    #[test]
+    fn what_is_added_joins_what_is_there() {
+        let range = |start, end| LsnRange { start: Lsn(start), end: Lsn(end) };
+        let mut memory = Memory::default();
+        for (start, end) in [(10, 20), (40, 50), (20, 25), (30, 30), (24, 41)] {
+            memory.add(Timeline(1), range(start, end));
+        }
+        assert_eq!(memory.coverage()[&Timeline(1)].stretches, [range(10, 50)]);
+        assert_eq!(memory.history(Timeline(1)), Some(TimelineHistory::root(Timeline(1))));
+        assert_eq!(memory.history(Timeline(2)), None);
+    }
+}
