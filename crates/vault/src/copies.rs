@@ -114,6 +114,14 @@ pub enum WriteError {
         /// The others.
         failures: Vec<CopyFailure>,
     },
+    /// What it refers to is not there, or not proven to be.
+    #[error("{name} was not written: {missing}, which it refers to, is not in the vault")]
+    Incomplete {
+        /// The object.
+        name: String,
+        /// What is missing.
+        missing: String,
+    },
     /// Another's bytes are under that name.
     #[error("{name} exists already with other contents in {copy}")]
     Conflict {

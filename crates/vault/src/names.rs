@@ -10,6 +10,7 @@
 //! services/<service>/points/<restore point>         manifests
 //! services/<service>/layers/<layer>/index           files of a layer
 //! services/<service>/layers/<layer>/pack-<n>        their frames
+//! services/<service>/pins/<pin>/<number>            who needs a restore point now
 //! services/<service>/wal/<system ID>/<timeline>.history
 //! services/<service>/wal/<system ID>/<timeline>/<segment>              a whole segment
 //! services/<service>/wal/<system ID>/<timeline>/<segment>.d/<start>-<end>   a piece of one
@@ -119,6 +120,18 @@ pub fn layer_index(service: &ServiceName, layer: &str) -> String {
 #[must_use]
 pub fn pack(service: &ServiceName, layer: &str, number: u32) -> String {
     format!("services/{service}/layers/{layer}/pack-{number:06}")
+}
+
+/// All pins of a service.
+#[must_use]
+pub fn pins(service: &ServiceName) -> String {
+    format!("services/{service}/pins")
+}
+
+/// One refresh of a pin.
+#[must_use]
+pub fn pin(service: &ServiceName, id: &str, number: u64) -> String {
+    format!("services/{service}/pins/{id}/{number:0NUMBER_DIGITS$}")
 }
 
 /// All catalogue snapshots of one cluster.

@@ -121,9 +121,19 @@ pub enum PointError {
 
 /// Publishes a restore point (P1: everything that it refers to is in the vault by now).
 ///
+/// Its layers are looked for once more: prune may have taken them for a killed backup's.
+///
 /// # Errors
-/// [`WriteError`].
+/// [`WriteError`]; [`WriteError::Incomplete`] if a layer is not there.
 pub async fn publish(vault: &Vault, point: &RestorePoint) -> Result<(), WriteError> {
+    for layer in &point.layers {
+        let missing = names::layer_index(&point.service, layer);
+        let listing = vault.copies().list(&names::layer(&point.service, layer)).await;
+        if !listing.objects.contains_key(&missing) {
+            let name = names::point(&point.service, &point.id);
+            return Err(WriteError::Incomplete { name, missing });
+        }
+    }
     let raw = serde_json::to_vec(point).expect("a manifest of texts and numbers serialises");
     vault.put(&names::point(&point.service, &point.id), &raw, Reach::All).await.map(drop)
 }

@@ -31,6 +31,11 @@ impl TestClock {
         Arc::new(Self { began: tokio::time::Instant::now(), wall: ManualClock::new(start(), seed) })
     }
 
+    /// Lets wall-clock time pass.
+    pub fn pass(&self, duration: Duration) {
+        self.wall.advance(duration);
+    }
+
     /// Sets the wall clock wrong.
     pub fn jump_to(&self, now: Timestamp) {
         self.wall.jump_to(now);
