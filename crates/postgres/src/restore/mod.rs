@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 pub use marker::{MARKER_FILE, Marker};
-pub use settings::{Recovery, end_recovery, strip_recovery_settings};
+pub use settings::{Recovery, Stop, end_recovery, strip_recovery_settings};
 
 /// Threads that open, decompress and write.
 pub const DEFAULT_WORKERS: usize = 2;

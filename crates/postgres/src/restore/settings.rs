@@ -16,10 +16,22 @@ pub struct Recovery {
     pub restore_command: String,
     /// The timeline to follow.
     pub timeline: Timeline,
-    /// Where to stop.
-    pub stop: Lsn,
-    /// Whether the record at `stop` is replayed too.
-    pub inclusive: bool,
+    /// Where it ends.
+    pub stop: Stop,
+}
+
+/// Where recovery ends, and the server waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// As soon as the data is consistent: needs no WAL but the backup's own.
+    Consistency,
+    /// At the record that begins at this position, or at the first one after it.
+    At {
+        /// The position.
+        lsn: Lsn,
+        /// Whether that record is replayed too.
+        inclusive: bool,
+    },
 }
 
 /// Settings that an earlier recovery may have left; any of them could end this one elsewhere.
@@ -43,15 +55,22 @@ impl Recovery {
     /// Name and value of each setting.
     #[must_use]
     pub fn settings(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("restore_command", self.restore_command.clone()),
-            ("recovery_target_lsn", self.stop.to_string()),
-            ("recovery_target_inclusive", if self.inclusive { "on" } else { "off" }.to_owned()),
+        let on = |on| if on { "on" } else { "off" }.to_owned();
+        let mut settings = vec![("restore_command", self.restore_command.clone())];
+        match self.stop {
+            Stop::Consistency => settings.push(("recovery_target", "immediate".to_owned())),
+            Stop::At { lsn, inclusive } => {
+                settings.push(("recovery_target_lsn", lsn.to_string()));
+                settings.push(("recovery_target_inclusive", on(inclusive)));
+            }
+        }
+        settings.extend([
             ("recovery_target_timeline", self.timeline.to_string()),
             // Read-only at the target until a person says so.
             ("recovery_target_action", "pause".to_owned()),
-            ("hot_standby", "on".to_owned()),
-        ]
+            ("hot_standby", on(true)),
+        ]);
+        settings
     }
 
     /// `postgresql.auto.conf` with these settings and nothing else.
@@ -109,8 +128,7 @@ mod tests {
         let recovery = Recovery {
             restore_command: "fetch 'a' %f".to_owned(),
             timeline: Timeline(2),
-            stop: Lsn(0x10),
-            inclusive: false,
+            stop: Stop::At { lsn: Lsn(0x10), inclusive: false },
         };
         let text = recovery.auto_conf();
         assert!(text.contains("restore_command = 'fetch ''a'' %f'\n"), "{text}");

@@ -4,7 +4,7 @@ use super::account::Account;
 use super::configuration::{Configuration, configure, escape};
 use super::install::Installation;
 use crate::client::{ClientError, Connection, Conninfo, ConninfoError, Purpose};
-use crate::restore::end_recovery;
+use crate::restore::{Stop, end_recovery};
 use lifeboat_base::Lsn;
 use lifeboat_pgformat::{ControlError, ControlFile, PG_CONTROL_PATH};
 use rustix::process::{Pid, Signal, kill_process};
@@ -70,13 +70,8 @@ pub enum ServerError {
         tail: String,
     },
     /// It opened by itself (V2).
-    #[error("the server opened for writing before it reached {target}: do not use it; its log is {}", log.display())]
-    OpenedEarly {
-        /// Where it should have stopped.
-        target: Lsn,
-        /// The log.
-        log: PathBuf,
-    },
+    #[error("the server opened for writing instead of waiting at its target: do not use it; its log is {}", .0.display())]
+    OpenedEarly(PathBuf),
     /// It paused elsewhere (V2).
     #[error("the server paused at {reached}, short of its target {target}; its log, {}, ends with:\n{tail}", log.display())]
     PausedShort {
@@ -204,14 +199,13 @@ impl Server {
         }
     }
 
-    /// Waits until it has paused at `target` (V2), and tells how far replay is on the way.
+    /// Waits until it has paused where it should (V2), and tells how far replay is on the way.
     ///
     /// # Errors
     /// [`ServerError`]; the server is then not to be used.
     pub async fn recovered(
         &mut self,
-        target: Lsn,
-        inclusive: bool,
+        stop: Stop,
         replayed: &(dyn Fn(Lsn) + Sync),
     ) -> Result<Lsn, ServerError> {
         let mut connection = self.answering().await?;
@@ -229,11 +223,12 @@ impl Server {
             };
             let text = |column: &str| row.optional(column).ok().flatten().unwrap_or_default().to_owned();
             if text("recovering") != "t" {
-                return Err(ServerError::OpenedEarly { target, log: self.log() });
+                return Err(ServerError::OpenedEarly(self.log()));
             }
             let reached: Lsn = text("replayed").parse().unwrap_or(Lsn(0));
             replayed(reached);
             if text("state") == "paused" {
+                let Stop::At { lsn: target, inclusive } = stop else { return Ok(reached) };
                 // Of the record at `target`, replay has seen the end, or has stopped right before it.
                 let is_there = if inclusive { reached > target } else { reached >= last_before(target) };
                 if is_there {
@@ -264,6 +259,15 @@ impl Server {
             tokio::time::sleep(POLL).await;
         }
         end_recovery(&self.directory).map_err(file_error(&self.directory))
+    }
+
+    /// Kills it without a word, as a power cut would. Its data is as good as its WAL.
+    pub fn kill9(mut self) {
+        self.signal(Signal::KILL);
+        if let Some(mut child) = self.child.take() {
+            // Reaped, so that its number is free again; there is nothing to learn from it.
+            let _ = child.wait();
+        }
     }
 
     /// Stops it in order: what it has is on the disk afterwards.

@@ -3,7 +3,7 @@
 use lifeboat_base::{Lsn, ServiceName, SystemClock};
 use lifeboat_postgres::backup::{self, BackupOptions};
 use lifeboat_postgres::client::Conninfo;
-use lifeboat_postgres::restore::{self, Recovery, RestoreError, RestoreOptions};
+use lifeboat_postgres::restore::{self, Recovery, RestoreError, RestoreOptions, Stop};
 use lifeboat_postgres::server::{self, Server, StartOptions};
 use lifeboat_testkit::postgres::{
     Cluster, ClusterOptions, Installation, give_to_server_user, scratch_directory,
@@ -81,8 +81,7 @@ impl Fixture {
         let recovery = Recovery {
             restore_command: format!("cp {}/%f %p", self.archive.display()),
             timeline: point.timeline,
-            stop,
-            inclusive: false,
+            stop: Stop::At { lsn: stop, inclusive: false },
         };
         RestoreOptions {
             vault: self.vault.clone(),
@@ -130,7 +129,7 @@ async fn back_to_the_moment(installation: &Installation, local: bool) {
     assert!(matches!(again, RestoreError::Finished { .. }), "{again}");
 
     let mut server = Server::start(&fixture.server(&into)).unwrap();
-    server.recovered(stop, false, &|_| ()).await.unwrap();
+    server.recovered(Stop::At { lsn: stop, inclusive: false }, &|_| ()).await.unwrap();
     let mut connection = server.answering().await.unwrap();
     let count = "SELECT count(*) AS rows, count(*) FILTER (WHERE note = 'later') AS later, \
          (SELECT count(*) FROM apart) AS apart FROM ledger";
