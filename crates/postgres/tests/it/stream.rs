@@ -3,6 +3,7 @@
 mod bad_days;
 mod promotion;
 mod push;
+mod recovery;
 mod steady;
 mod vault_away;
 

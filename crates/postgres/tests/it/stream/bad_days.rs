@@ -1,7 +1,8 @@
 //! Slots that are gone, WAL that is gone, servers that are not what they seem.
 
 use super::*;
-use lifeboat_postgres::client::Advice;
+use lifeboat_postgres::client::{Advice, Connection, Purpose};
+use lifeboat_postgres::slot;
 use lifeboat_testkit::postgres::{ClusterOptions, scratch_directory};
 use std::process::Command;
 
@@ -74,22 +75,17 @@ async fn a_slot_that_grows_is_told_before_the_limit() {
     let end = write(&cluster, 10);
     stream.wait_durable(end);
     stream.stop().await;
-    let mut sql = lifeboat_postgres::client::Connection::connect(
-        &conninfo(&cluster.conninfo()),
-        lifeboat_postgres::client::Purpose::Sql,
-    )
-    .await
-    .unwrap();
+    let mut sql = Connection::connect(&conninfo(&cluster.conninfo()), Purpose::Sql).await.unwrap();
     let limits = SlotLimits::default();
-    let health = lifeboat_postgres::slot::watch(&mut sql, SLOT).await.unwrap();
-    assert_eq!(lifeboat_postgres::slot::assess(SLOT, "db", &health, &limits), None, "{health:?}");
+    let health = slot::watch(&mut sql, SLOT).await.unwrap();
+    assert_eq!(slot::assess(SLOT, "db", &health, &limits), None, "{health:?}");
     until("pressure", || {
         write(&cluster, 2000);
         let status = cluster.psql("select safe_wal_size < 4 * 1024 * 1024 from pg_replication_slots");
         (status == "t").then_some(())
     });
-    let health = lifeboat_postgres::slot::watch(&mut sql, SLOT).await.unwrap();
-    let alarm = lifeboat_postgres::slot::assess(SLOT, "db", &health, &limits);
+    let health = slot::watch(&mut sql, SLOT).await.unwrap();
+    let alarm = slot::assess(SLOT, "db", &health, &limits);
     assert_eq!(alarm.map(|alarm| alarm.kind()), Some(AlarmKind::SlotPressure), "{health:?}");
     assert!(health.exists && !health.active && health.retained_bytes > 8 << 20, "{health:?}");
 }
@@ -151,4 +147,41 @@ async fn m3_a_copy_that_went_its_own_way_on_the_same_timeline_is_a_fork() {
     let ahead = vault.stream(&twin).end().await.unwrap_err();
     assert!(matches!(ahead, StreamError::Fork { .. }), "{ahead}");
     assert_eq!(vault.stretch(1).await, before, "nothing of the twin's is in the vault");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k2_a_standbys_slot_follows_the_vault_and_never_leads_it() {
+    for installation in installations() {
+        let primary = Cluster::start(&installation, &ClusterOptions::new());
+        let standby = primary.standby(&ClusterOptions::new());
+        let mut sql = Connection::connect(&conninfo(&standby.conninfo()), Purpose::Sql).await.unwrap();
+        let made = slot::ensure_on_standby(&mut sql, SLOT, Lsn(0)).await.unwrap().unwrap();
+        let end = write(&primary, 1000);
+        until("replayed", || {
+            let replayed: Lsn = standby.psql("select pg_last_wal_replay_lsn()").parse().unwrap();
+            (replayed >= end).then_some(())
+        });
+        let halfway = Lsn(made.0 + (end.0 - made.0) / 2);
+        let moved = slot::ensure_on_standby(&mut sql, SLOT, halfway).await.unwrap();
+        assert_eq!(moved, Some(halfway));
+        // The vault's end goes back only by mistake: what is kept stays kept.
+        assert_eq!(slot::ensure_on_standby(&mut sql, SLOT, made).await.unwrap(), Some(halfway));
+        // Beyond what the standby has, it waits there.
+        let beyond = slot::ensure_on_standby(&mut sql, SLOT, Lsn(end.0 + (1 << 30))).await.unwrap();
+        assert!(beyond.is_some_and(|lsn| lsn >= end && lsn < Lsn(end.0 + (1 << 30))), "{beyond:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_that_cannot_be_reached_is_told_and_the_stream_goes_on() {
+    let cluster = Cluster::start(&Installation::newest(), &ClusterOptions::new());
+    let vault = TestVault::new().await;
+    let mut options = vault.options(&cluster.conninfo());
+    options.standbys = vec![conninfo("host=127.0.0.1 port=1 user=postgres password=secret")];
+    let stream = Stream::start(options);
+    let alarm = stream.wait_alarm(AlarmKind::StandbySlot).to_string();
+    assert!(alarm.contains("port=1") && !alarm.contains("secret"), "{alarm}");
+    let end = write(&cluster, 10);
+    stream.wait_durable(end);
+    stream.stop().await;
 }
