@@ -30,6 +30,11 @@ pub enum StreamEvent {
         /// From where on.
         start: Lsn,
     },
+    /// WAL no longer flows; it is tried again. An alarm only if that takes long.
+    Interrupted {
+        /// Why.
+        reason: String,
+    },
     /// A slot was made.
     SlotCreated {
         /// Where.

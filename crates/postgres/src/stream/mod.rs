@@ -41,6 +41,7 @@ use crate::slot::SlotLimits;
 use alarm::Board;
 use backoff::Backoff;
 use connect::{Experience, Prepared};
+use jiff::Timestamp;
 use lifeboat_base::{Lsn, LsnRange, ServiceName, Timeline};
 use lifeboat_vault::Vault;
 use lifeboat_vault::wal::WalArchive;
@@ -61,6 +62,8 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// Waits between connections.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// An interruption that lasts so long is an alarm: a restart takes seconds and wakes nobody.
+const INTERRUPTION_LIMIT: Duration = Duration::from_secs(10);
 
 /// What to stream, and how.
 #[derive(Debug, Clone)]
@@ -134,6 +137,7 @@ pub async fn run(
         memory: Memory::default(),
         experience: Experience::default(),
         joined: None,
+        interrupted: None,
         end: StreamEnd { durable: None, left_bytes: 0 },
     };
     follower.run(&mut beside).await
@@ -149,6 +153,8 @@ struct Follower<'a> {
     experience: Experience,
     /// The cluster whose segments are joined beside.
     joined: Option<lifeboat_base::SystemId>,
+    /// Since when no WAL flows: on the monotonic clock, and for people.
+    interrupted: Option<(Duration, Timestamp)>,
     end: StreamEnd,
 }
 
@@ -206,6 +212,7 @@ impl Follower<'_> {
         let replication = connection.start_replication(&request, self.shared.clock.clone()).await;
         let replication = replication.map_err(StreamError::Server)?;
         let mut session = Session::new(self.shared, &archive, at.timeline, at.lsn, overlap, status_interval);
+        self.interrupted = None;
         session.announce(&endpoint, identity.system, request.start);
         let outcome = session.run(replication, &mut self.stop).await;
         // What arrived is kept, whatever ended the session.
@@ -246,16 +253,21 @@ impl Follower<'_> {
             _ if error.advice() != Advice::Retry => return Err(error),
             _ => {}
         }
-        let (now, reason) = (self.shared.clock.now(), told(&error));
-        let mut since = now;
+        let (clock, reason) = (&self.shared.clock, told(&error));
         self.shared.exposure.send_modify(|exposure| {
             exposure.connected = false;
-            since = *exposure.since.get_or_insert(now);
+            exposure.since.get_or_insert_with(|| clock.now());
         });
-        if matches!(error, StreamError::Vault(_)) {
-            self.shared.board.raise(Alarm::VaultUnavailable { since, reason: reason.clone() });
+        if self.interrupted.is_none() {
+            self.shared.board.tell(StreamEvent::Interrupted { reason: reason.clone() });
         }
-        self.shared.board.raise(Alarm::Disconnected { since, reason });
+        let (begun, since) = *self.interrupted.get_or_insert_with(|| (clock.monotonic(), clock.now()));
+        if clock.monotonic().saturating_sub(begun) >= INTERRUPTION_LIMIT {
+            if matches!(error, StreamError::Vault(_)) {
+                self.shared.board.raise(Alarm::VaultUnavailable { since, reason: reason.clone() });
+            }
+            self.shared.board.raise(Alarm::Disconnected { since, reason });
+        }
         Ok(())
     }
 }

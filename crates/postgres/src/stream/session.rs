@@ -26,8 +26,8 @@ use std::time::Duration;
 
 /// Between two status messages when nothing else gives reason for one.
 pub(super) const STATUS_INTERVAL: Duration = Duration::from_secs(2);
-/// A piece that is under way for so long says that the vault is away.
-const VAULT_PATIENCE: Duration = Duration::from_secs(10);
+/// A vault that has failed, or said nothing, for so long is away; what passes sooner wakes nobody.
+const VAULT_PATIENCE: Duration = Duration::from_secs(5);
 /// The server has more, and nothing came for so long.
 const STALL_LIMIT: Duration = Duration::from_secs(60);
 /// How long a stop waits for the vault. What it does not take by then, the server keeps.
@@ -49,6 +49,17 @@ pub(super) struct Overlap {
     pub(super) bytes: Vec<u8>,
 }
 
+/// The vault does not take what it is given.
+#[derive(Debug)]
+struct Trouble {
+    /// By our clock.
+    since: Timestamp,
+    /// The same, on the monotonic clock.
+    begun: Duration,
+    /// What was said last.
+    reason: String,
+}
+
 /// What a session works with.
 pub(super) struct Session<'a> {
     shared: &'a Shared,
@@ -63,8 +74,8 @@ pub(super) struct Session<'a> {
     server_end: Lsn,
     last_data: Duration,
     last_data_at: Timestamp,
-    /// Since when the vault has been failing, by our clock.
-    trouble_since: Option<Timestamp>,
+    /// The vault's trouble, if it has any.
+    trouble: Option<Trouble>,
     status_interval: Duration,
 }
 
@@ -89,7 +100,7 @@ impl<'a> Session<'a> {
             server_end: durable,
             last_data: clock.monotonic(),
             last_data_at: clock.now(),
-            trouble_since: None,
+            trouble: None,
             status_interval,
             shared,
         }
@@ -135,7 +146,7 @@ impl<'a> Session<'a> {
                             self.report(&mut replication).await?;
                         }
                         self.look(true);
-                        if self.trouble_since.is_some() && self.shared.is_stopping() {
+                        if self.trouble.is_some() && self.shared.is_stopping() {
                             return Err(StreamError::LetGo);
                         }
                         next_status = clock.monotonic() + self.status_interval;
@@ -256,7 +267,7 @@ impl<'a> Session<'a> {
         match uploaded {
             Uploaded::Durable { grew } => {
                 if grew {
-                    self.trouble_since = None;
+                    self.trouble = None;
                     self.shared.board.clear(AlarmKind::VaultUnavailable);
                     self.shared.progress.send_replace(Some((self.timeline, self.uploads.durable())));
                     let connected = self.shared.exposure.borrow().connected;
@@ -265,23 +276,32 @@ impl<'a> Session<'a> {
                 Ok(grew)
             }
             Uploaded::Trouble(reason) => {
-                self.vault_is_away(reason);
+                self.bear_trouble(reason);
                 Ok(false)
             }
             Uploaded::Conflict(range) => Err(StreamError::Fork { timeline: self.timeline, range }),
         }
     }
 
-    fn vault_is_away(&mut self, reason: String) {
-        let since = *self.trouble_since.get_or_insert_with(|| self.shared.clock.now());
-        self.shared.board.raise(Alarm::VaultUnavailable { since, reason });
+    /// The vault fails; after a while that is an alarm.
+    fn bear_trouble(&mut self, reason: String) {
+        let clock = &self.shared.clock;
+        let begun = || Trouble { since: clock.now(), begun: clock.monotonic(), reason: String::new() };
+        let trouble = self.trouble.get_or_insert_with(begun);
+        trouble.reason = reason;
+        if clock.monotonic().saturating_sub(trouble.begun) >= VAULT_PATIENCE {
+            let (since, reason) = (trouble.since, trouble.reason.clone());
+            self.shared.board.raise(Alarm::VaultUnavailable { since, reason });
+        }
     }
 
     /// Looks for what no message tells: a vault that hangs, a server that has more and sends none.
     fn look(&mut self, connected: bool) {
         let now = self.shared.clock.monotonic();
-        if self.uploads.oldest_age(now).is_some_and(|age| age > VAULT_PATIENCE) {
-            self.vault_is_away("it does not answer".to_owned());
+        if let Some(reason) = self.trouble.as_ref().map(|trouble| trouble.reason.clone()) {
+            self.bear_trouble(reason);
+        } else if self.uploads.oldest_age(now).is_some_and(|age| age > VAULT_PATIENCE) {
+            self.bear_trouble("it does not answer".to_owned());
         }
         let received = self.piecer.end();
         let observed = self.shared.observed_flush();

@@ -67,9 +67,8 @@ async fn m2_the_server_keeps_what_is_not_durable_and_knows_what_is() {
         cluster.restart();
         let later = write(&cluster, 1000);
         stream.wait_durable(later);
-        stream.wait_event("the reconnection", |event| {
-            matches!(event, StreamEvent::Cleared(AlarmKind::Disconnected))
-        });
+        stream.wait_event("the interruption", |event| matches!(event, StreamEvent::Interrupted { .. }));
+        assert_eq!(stream.alarms(AlarmKind::Disconnected), [], "a restart wakes nobody");
         cluster.kill9();
         cluster.restart();
         let last = write(&cluster, 1000);
@@ -149,4 +148,23 @@ async fn a_backup_far_ahead_of_a_stopped_stream_leaves_no_hole() {
     stream.stop().await;
     let stretch = vault.stretch(1).await;
     vault.assert_equal_to_server(&cluster, 1, stretch).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stays_away_is_an_alarm_until_it_is_back() {
+    let cluster = Cluster::start(&Installation::oldest(), &ClusterOptions::new());
+    let vault = TestVault::new().await;
+    let stream = vault.stream(&cluster);
+    let end = write(&cluster, 10);
+    stream.wait_durable(end);
+    cluster.stop();
+    stream.wait_alarm(AlarmKind::Disconnected);
+    let exposure = *stream.exposure.borrow();
+    // What it may have written since is not known, so the gauge tells the worst.
+    assert!(!exposure.connected && exposure.since.is_some(), "{exposure:?}");
+    cluster.restart();
+    stream.wait_event("all clear", |e| matches!(e, StreamEvent::Cleared(AlarmKind::Disconnected)));
+    stream.wait_durable(write(&cluster, 10));
+    until("no exposure", || stream.exposure.borrow().since.is_none().then_some(()));
+    stream.stop().await;
 }
