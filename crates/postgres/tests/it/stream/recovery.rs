@@ -3,7 +3,7 @@
 use super::*;
 use lifeboat_postgres::backup::{self, BackupOptions};
 use lifeboat_postgres::client::{Connection, Purpose};
-use lifeboat_postgres::restore::{self, Recovery, RestoreOptions};
+use lifeboat_postgres::restore::{self, Recovery, RestoreOptions, Stop};
 use lifeboat_postgres::server;
 use lifeboat_testkit::postgres::{ClusterOptions, give_to_server_user, scratch_directory};
 use lifeboat_vault::point::RestorePoint;
@@ -81,8 +81,7 @@ async fn m2_every_commit_that_waited_for_the_vault_survives_the_loss_of_the_prim
         let recovery = Recovery {
             restore_command: restore_command.clone(),
             timeline: Timeline(1),
-            stop: end,
-            inclusive: false,
+            stop: Stop::At { lsn: end, inclusive: false },
         };
         let options = RestoreOptions {
             vault: vault.vault.clone(),
