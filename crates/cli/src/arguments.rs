@@ -1,0 +1,59 @@
+//! The commands and their arguments, as one tree; each command's own stand beside it.
+
+use crate::commands::{backup, completions, init, man, plan, vault};
+use crate::settings::Global;
+use clap::{Parser, Subcommand};
+
+/// Turns a disaster-recovery plan into a running system: protects PostgreSQL, recovers it to the moment,
+/// and proves it.
+#[derive(Debug, Parser)]
+#[command(name = "lifeboat", version, max_term_width = 100, propagate_version = true)]
+#[command(after_help = "Exit status: 0 it holds; 1 an objective or a check failed; 2 it could not run.\n\
+    Secrets are never arguments: LIFEBOAT_PASSPHRASE opens the vault, PGPASSWORD or ~/.pgpass the server.")]
+pub struct Arguments {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a first plan: asks, or takes arguments
+    Init(init::Args),
+    /// Check the plan, and describe what a plan is
+    #[command(subcommand)]
+    Plan(plan::Command),
+    /// Make the vault, look at it, check and heal it
+    #[command(subcommand)]
+    Vault(vault::Command),
+    /// Take backups, list, verify and remove them
+    #[command(subcommand)]
+    Backup(backup::Command),
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+    /// Print the manual, or write its pages into a directory
+    Man(man::Args),
+}
+
+impl Command {
+    /// The exit status when the command could not run (X1).
+    #[must_use]
+    pub fn exit_if_it_could_not_run(&self) -> u8 {
+        2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_tree_of_commands_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,30 @@
+//! One file a command: each finds what it needs in the settings, calls the libraries, and prints.
+//!
+//! A command returns [`Exit`] once it ran, and an error when it could not.
+
+pub mod backup;
+pub mod completions;
+pub mod init;
+pub mod man;
+pub mod plan;
+pub mod vault;
+
+use crate::arguments::Command;
+use crate::output::{Exit, Output};
+use crate::settings::{Global, Settings};
+
+/// Runs one command.
+///
+/// # Errors
+/// If it could not run.
+pub async fn run(global: Global, command: Command, output: &Output) -> anyhow::Result<Exit> {
+    let settings = Settings::new(global, output);
+    match command {
+        Command::Init(args) => init::run(&settings, args),
+        Command::Plan(command) => plan::run(&settings, &command),
+        Command::Vault(command) => vault::run(&settings, command).await,
+        Command::Backup(command) => backup::run(&settings, command).await,
+        Command::Completions(args) => completions::run(&settings, &args),
+        Command::Man(args) => man::run(&settings, &args),
+    }
+}
