@@ -12,12 +12,15 @@ mod arguments;
 mod away;
 mod commands;
 mod failure;
+mod journal;
 mod output;
 mod plans;
+mod points;
 mod progress;
 mod secrets;
 mod settings;
 mod show;
+mod signals;
 
 use clap::Parser;
 use output::Output;

@@ -1,0 +1,37 @@
+//! `lifeboat backup`: take backups, list, verify and remove them.
+
+mod list;
+pub mod run;
+
+use crate::output::Exit;
+use crate::settings::Settings;
+use lifeboat_base::ServiceName;
+
+/// What `lifeboat backup` does.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Take a base backup now
+    Run(run::Args),
+    /// List restore points
+    List {
+        /// Of this service alone.
+        service: Option<ServiceName>,
+    },
+    /// Show all that is known of one restore point
+    Show {
+        /// Its name, or enough of its beginning.
+        id: String,
+    },
+}
+
+/// Runs it.
+///
+/// # Errors
+/// If it could not run.
+pub async fn run(settings: &Settings, command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Run(args) => run::run(settings, args).await,
+        Command::List { service } => list::list(settings, service).await,
+        Command::Show { id } => list::show(settings, &id).await,
+    }
+}

@@ -1,0 +1,116 @@
+//! What commands write into the journal, and what they read out of it.
+//!
+//! Scopes: `vault`, `plan`, and for each service `backup`, `verify`, `restore`, `stream`, `prune`.
+
+use anyhow::Context;
+use jiff::Timestamp;
+use lifeboat_base::ServiceName;
+use lifeboat_vault::journal::{self, Record, Scope};
+use lifeboat_vault::{Vault, lease};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A service's backups: the scope of their lease too.
+pub const BACKUP: &str = "backup";
+/// What verifying its restore points brought.
+pub const VERIFY: &str = "verify";
+/// Restores of it.
+pub const RESTORE: &str = "restore";
+/// Its stream.
+pub const STREAM: &str = "stream";
+/// Records of one scope that are read at most.
+const RECORDS_LIMIT: u64 = 1_000_000;
+
+/// Who acts: `user@host, pid`.
+#[must_use]
+pub fn actor() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    let user = user.unwrap_or_else(|_| format!("uid {}", rustix::process::geteuid().as_raw()));
+    let uname = rustix::system::uname();
+    let host = uname.nodename().to_string_lossy();
+    format!("{user}@{host}, {}", std::process::id())
+}
+
+/// Appends an event to a chain that many write.
+///
+/// # Errors
+/// If the journal does not take it.
+pub async fn note(vault: &Vault, scope: &Scope, kind: &str, data: serde_json::Value) -> anyhow::Result<()> {
+    let appended = journal::append_shared(vault, scope, &actor(), kind, data).await;
+    appended.with_context(|| format!("`{kind}` was not journalled")).map(drop)
+}
+
+/// The scope of the vault's own events.
+#[must_use]
+pub fn vault_scope() -> Scope {
+    Scope::new("vault").expect("a fixed name is a scope")
+}
+
+/// The scope of the plan's events.
+#[must_use]
+pub fn plan_scope() -> Scope {
+    Scope::new("plan").expect("a fixed name is a scope")
+}
+
+/// Takes the lease of what a service has one of at a time, or says who has it.
+///
+/// # Errors
+/// If another has it after `patience`, or the home copy does not answer.
+pub async fn fence(
+    vault: &Vault,
+    service: &ServiceName,
+    role: &'static str,
+    patience: Duration,
+) -> anyhow::Result<lease::Fenced> {
+    Ok(lease::Fenced::wait(vault, &Scope::service(service, role), &actor(), patience).await?)
+}
+
+/// All records of a scope, in order.
+///
+/// # Errors
+/// If the journal cannot be read.
+pub async fn records(vault: &Vault, scope: &Scope) -> anyhow::Result<Vec<Record>> {
+    let mut records = Vec::new();
+    let mut after = 0;
+    while after < RECORDS_LIMIT {
+        let page = journal::read(vault, scope, after).await;
+        let page = page.with_context(|| format!("the journal of {} cannot be read", scope.as_str()))?;
+        let Some(last) = page.records.last() else { break };
+        after = last.number;
+        records.extend(page.records);
+        if page.is_end {
+            break;
+        }
+    }
+    Ok(records)
+}
+
+/// What verifying a restore point brought last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether it came back and answered.
+    pub good: bool,
+    /// When.
+    pub time: Timestamp,
+    /// In a sentence.
+    pub detail: String,
+}
+
+/// The newest verdict on each restore point of a service, by its ID.
+///
+/// # Errors
+/// If the journal cannot be read.
+pub async fn verdicts(vault: &Vault, service: &ServiceName) -> anyhow::Result<BTreeMap<String, Verdict>> {
+    let mut verdicts = BTreeMap::new();
+    for record in records(vault, &Scope::service(service, VERIFY)).await? {
+        let good = match record.kind.as_str() {
+            "verify.succeeded" => true,
+            "verify.failed" => false,
+            _ => continue,
+        };
+        let text = |key: &str| record.data.get(key).and_then(|value| value.as_str()).unwrap_or_default();
+        let verdict = Verdict { good, time: record.time, detail: text("detail").to_owned() };
+        verdicts.insert(text("point").to_owned(), verdict);
+    }
+    Ok(verdicts)
+}
