@@ -1,6 +1,6 @@
 //! The commands and their arguments, as one tree; each command's own stand beside it.
 
-use crate::commands::{backup, completions, init, man, plan, vault};
+use crate::commands::{backup, completions, init, journal, man, plan, stream, vault, wal};
 use crate::settings::Global;
 use clap::{Parser, Subcommand};
 
@@ -33,6 +33,14 @@ pub enum Command {
     /// Take backups, list, verify and remove them
     #[command(subcommand)]
     Backup(backup::Command),
+    /// Stream a service's WAL into the vault, until stopped
+    Stream(stream::Args),
+    /// Put WAL files into the vault
+    #[command(subcommand)]
+    Wal(wal::Command),
+    /// Show what happened, and verify that it was written so
+    #[command(subcommand)]
+    Journal(journal::Command),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Print the manual, or write its pages into a directory

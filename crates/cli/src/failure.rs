@@ -53,12 +53,21 @@ pub fn report(output: &Output, error: &anyhow::Error) {
     let next = error.downcast_ref::<Guided>().map(|guided| guided.next.clone());
     let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
     output.say_styled(|style| {
-        let mut text = format!("{} {}", style.paint(Tone::Bad, "error:"), crate::output::clean(&error.to_string()));
+        let mut text =
+            format!("{} {}", style.paint(Tone::Bad, "error:"), crate::output::clean(&error.to_string()));
         for cause in &causes {
-            text.push_str(&format!("\n  {} {}", style.paint(Tone::Faint, "because"), crate::output::clean(cause)));
+            text.push_str(&format!(
+                "\n  {} {}",
+                style.paint(Tone::Faint, "because"),
+                crate::output::clean(cause)
+            ));
         }
         if let Some(next) = &next {
-            text.push_str(&format!("\n  {} {}", style.paint(Tone::Strong, "next:"), crate::output::clean(next)));
+            text.push_str(&format!(
+                "\n  {} {}",
+                style.paint(Tone::Strong, "next:"),
+                crate::output::clean(next)
+            ));
         }
         text
     });
@@ -77,7 +86,8 @@ mod tests {
     #[test]
     fn what_to_do_next_is_found_below_context_and_repeats_nothing() {
         let inner = std::io::Error::other("disk on fire");
-        let error = Err::<(), _>(inner).context("read the plan").next("buy a disk").context("start").unwrap_err();
+        let error =
+            Err::<(), _>(inner).context("read the plan").next("buy a disk").context("start").unwrap_err();
         let lines: Vec<String> = error.chain().map(ToString::to_string).collect();
         assert_eq!(lines, ["start", "read the plan", "disk on fire"]);
         assert_eq!(error.downcast_ref::<Guided>().unwrap().next, "buy a disk");

@@ -32,10 +32,8 @@ const RUNTIME_THREADS: usize = 4;
 fn main() -> ExitCode {
     let arguments = arguments::Arguments::parse();
     let output = Output::new(arguments.global.json);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(RUNTIME_THREADS)
-        .enable_all()
-        .build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(RUNTIME_THREADS).enable_all().build();
     let could_not_run = arguments.command.exit_if_it_could_not_run();
     let runtime = match runtime {
         Ok(runtime) => runtime,

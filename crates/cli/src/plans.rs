@@ -1,45 +1,48 @@
 //! The plan in the vault: stored as it is, so that a machine with the vault's address and a key has it too.
 
+use crate::journal;
 use crate::settings::PlanFile;
 use anyhow::Context;
 use lifeboat_vault::{Reach, Vault, WriteError, names};
 
-/// Plans in a vault that are looked through for the newest.
-const PLANS_LIMIT: usize = 10_000;
+/// The event that says which plan is in force.
+const STORED: &str = "plan.stored";
 
-/// Stores a plan; true if the vault did not have it.
+/// Stores a plan, unless it is the newest in the vault already; true if it was not.
 ///
 /// # Errors
 /// If the vault does not take it.
 pub async fn store(vault: &Vault, plan: &PlanFile) -> anyhow::Result<bool> {
     let hash = sha256(plan.text.as_bytes());
-    let name = names::plan(&hash);
-    match vault.read(&name).await {
-        Ok(_) => return Ok(false),
-        Err(error) if error.is_missing() => {}
-        Err(error) => return Err(error).context("the plans in the vault cannot be read"),
+    if newest_hash(vault).await?.as_ref() == Some(&hash) {
+        return Ok(false);
     }
-    match vault.put(&name, plan.text.as_bytes(), Reach::All).await {
-        Ok(_) => Ok(true),
-        // Another process stored the same plan in the same moment, sealed under another salt.
-        Err(WriteError::Conflict { .. }) => Ok(false),
-        Err(error) => Err(error).context("the plan was not stored in the vault"),
+    match vault.put(&names::plan(&hash), plan.text.as_bytes(), Reach::All).await {
+        // A conflict: it is there, sealed under another salt, from an earlier time or another process.
+        Ok(_) | Err(WriteError::Conflict { .. }) => {}
+        Err(error) => return Err(error).context("the plan was not stored in the vault"),
     }
+    let data = serde_json::json!({ "sha256": hash, "name": plan.plan.metadata.name.as_str() });
+    journal::note(vault, &journal::plan_scope(), STORED, data).await?;
+    Ok(true)
 }
 
-/// The plan that was stored last, if it still reads.
+/// The plan that was stored last.
 ///
 /// # Errors
 /// If the vault does not answer.
 pub async fn newest(vault: &Vault) -> anyhow::Result<Option<PlanFile>> {
-    let listing = vault.copies().list("plans").await;
-    let mut names = listing.objects.into_keys().take(PLANS_LIMIT);
-    // Which of several is the newest, the journal knows.
-    let (Some(name), None) = (names.next(), names.next()) else { return Ok(None) };
-    let bytes = vault.read(&name).await.context("the plan in the vault cannot be read")?;
+    let Some(hash) = newest_hash(vault).await? else { return Ok(None) };
+    let bytes = vault.read(&names::plan(&hash)).await.context("the plan in the vault cannot be read")?;
     let text = String::from_utf8(bytes).context("the plan in the vault is not UTF-8")?;
     // A plan that an older or newer Lifeboat stored may not load here; commands do without it.
     Ok(lifeboat_plan::load(&text).ok().map(|loaded| PlanFile { path: None, text, plan: loaded.plan }))
+}
+
+async fn newest_hash(vault: &Vault) -> anyhow::Result<Option<String>> {
+    let records = journal::records(vault, &journal::plan_scope()).await?;
+    let stored = records.iter().rev().find(|record| record.kind == STORED);
+    Ok(stored.and_then(|record| Some(record.data.get("sha256")?.as_str()?.to_owned())))
 }
 
 /// SHA-256 in hexadecimal.

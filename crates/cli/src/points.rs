@@ -154,7 +154,9 @@ pub async fn find(opened: &Opened, id: &str) -> anyhow::Result<RestorePoint> {
     }
     let several = found.len() > 1;
     match found.pop() {
-        Some(_) if several => Err(anyhow!("several restore points begin with `{id}`")).next("write more of it"),
+        Some(_) if several => {
+            Err(anyhow!("several restore points begin with `{id}`")).next("write more of it")
+        }
         Some(point) => Ok(point),
         None => Err(anyhow!("no restore point begins with `{id}`"))
             .next("`lifeboat backup list` shows those that there are"),

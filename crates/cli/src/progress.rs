@@ -3,7 +3,6 @@
 use crate::output::Output;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lifeboat_base::{ByteCount, format_duration};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -73,12 +72,7 @@ async fn draw(label: String, read: impl Fn() -> Reading, mut stopped: oneshot::R
     bar.println(ended(&label, read(), started.elapsed()));
 }
 
-async fn tell(
-    output: Output,
-    label: String,
-    read: impl Fn() -> Reading,
-    mut stopped: oneshot::Receiver<()>,
-) {
+async fn tell(output: Output, label: String, read: impl Fn() -> Reading, mut stopped: oneshot::Receiver<()>) {
     let started = Instant::now();
     while tokio::time::timeout(LINE, &mut stopped).await.is_err() {
         output.say(under_way(&label, read(), started.elapsed()));

@@ -177,7 +177,10 @@ impl Settings {
             Err(object_store::Error::NotFound { .. }) => {
                 let (name, domain) = (copy.name().to_owned(), copy.domain().map(str::to_owned));
                 let reason = "it holds no vault (is its disk mounted?)".to_owned();
-                self.away(&CopySpec { url: String::new(), name, domain, endpoint: None, region: None }, reason)
+                self.away(
+                    &CopySpec { url: String::new(), name, domain, endpoint: None, region: None },
+                    reason,
+                )
             }
             _ => copy.clone(),
         });
@@ -191,9 +194,10 @@ impl Opened {
     /// # Errors
     /// If there is neither a file nor one in the vault.
     pub fn required_plan(&self) -> anyhow::Result<&PlanFile> {
-        self.plan.as_ref().ok_or_else(|| anyhow!("there is no plan, neither here nor in the vault")).next(
-            "name one with --plan, or write a first one with `lifeboat init`",
-        )
+        self.plan
+            .as_ref()
+            .ok_or_else(|| anyhow!("there is no plan, neither here nor in the vault"))
+            .next("name one with --plan, or write a first one with `lifeboat init`")
     }
 
     /// What the plan says of a service's protection.
@@ -252,11 +256,16 @@ pub fn read_plan(path: &Path) -> anyhow::Result<PlanFile> {
         Err(findings) => {
             let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
             let count = errors.clone().count();
-            let shown = errors.clone().next().map(|first: &Finding| {
-                lifeboat_plan::render(first, &path.display().to_string(), &text)
-            });
-            Err(anyhow!("the plan {} cannot be used\n{}", path.display(), shown.unwrap_or_default().trim_end()))
-                .next(format!("`lifeboat plan check {}` shows all ({count})", path.display()))
+            let shown = errors
+                .clone()
+                .next()
+                .map(|first: &Finding| lifeboat_plan::render(first, &path.display().to_string(), &text));
+            Err(anyhow!(
+                "the plan {} cannot be used\n{}",
+                path.display(),
+                shown.unwrap_or_default().trim_end()
+            ))
+            .next(format!("`lifeboat plan check {}` shows all ({count})", path.display()))
         }
     }
 }
@@ -273,7 +282,8 @@ pub fn read_plan_text(path: &Path) -> anyhow::Result<String> {
     let limit = lifeboat_plan::MAX_SOURCE_BYTES as u64 + 1;
     file.take(limit).read_to_end(&mut bytes).with_context(failed)?;
     String::from_utf8(bytes).map_err(|error| {
-        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
+        let line =
+            error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
         anyhow!("{}: it is not UTF-8, first in line {}", failed(), line + 1)
     })
 }

@@ -29,9 +29,8 @@ pub fn on_stop(stop: impl FnOnce() + Send + 'static) -> Guard {
 pub fn stop_channel() -> (watch::Receiver<bool>, Guard) {
     let (sender, receiver) = watch::channel(false);
     let guard = on_stop(move || {
-        // Kept until the end of the process: its end would mean a stop, and it has been said.
+        // If nobody listens, there is nothing to stop.
         let _ = sender.send(true);
-        std::mem::forget(sender);
     });
     (receiver, guard)
 }

@@ -5,9 +5,12 @@
 pub mod backup;
 pub mod completions;
 pub mod init;
+pub mod journal;
 pub mod man;
 pub mod plan;
+pub mod stream;
 pub mod vault;
+pub mod wal;
 
 use crate::arguments::Command;
 use crate::output::{Exit, Output};
@@ -24,6 +27,9 @@ pub async fn run(global: Global, command: Command, output: &Output) -> anyhow::R
         Command::Plan(command) => plan::run(&settings, &command),
         Command::Vault(command) => vault::run(&settings, command).await,
         Command::Backup(command) => backup::run(&settings, command).await,
+        Command::Stream(args) => stream::run(&settings, args).await,
+        Command::Wal(command) => wal::run(&settings, command).await,
+        Command::Journal(command) => journal::run(&settings, command).await,
         Command::Completions(args) => completions::run(&settings, &args),
         Command::Man(args) => man::run(&settings, &args),
     }

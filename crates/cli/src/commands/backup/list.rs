@@ -33,7 +33,8 @@ pub async fn list(settings: &Settings, service: Option<ServiceName>) -> anyhow::
         if listed.restore_points.is_empty() {
             return "no restore point yet: `lifeboat backup run SERVICE` takes a backup\n".to_owned();
         }
-        let headings = ["RESTORE POINT", "SERVICE", "FINISHED", "TOOK", "SIZE", "STORED", "TIMELINE", "STATE"];
+        let headings =
+            ["RESTORE POINT", "SERVICE", "FINISHED", "TOOK", "SIZE", "STORED", "TIMELINE", "STATE"];
         let mut table = Table::new(&headings);
         for point in &listed.restore_points {
             table.row([

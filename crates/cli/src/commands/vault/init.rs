@@ -6,7 +6,7 @@
 use crate::failure::Next;
 use crate::output::Exit;
 use crate::settings::Settings;
-use crate::{plans, secrets};
+use crate::{journal, plans, secrets};
 use age::secrecy::ExposeSecret;
 use anyhow::{Context, anyhow};
 use lifeboat_vault::{CopyFailure, Vault};
@@ -79,12 +79,14 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
             return Err(error).context("the vault was not made");
         }
     };
+    let mut kinds = vec!["age"; recipients.len()];
+    kinds.extend(passphrase.is_some().then_some("passphrase"));
+    let data = serde_json::json!({ "vault": vault.header().vault, "keys": kinds });
+    journal::note(&vault, &journal::vault_scope(), "vault.made", data).await?;
     let plan_stored = match &plan {
         Some(plan) => plans::store(&vault, plan).await?,
         None => false,
     };
-    let mut kinds = vec!["age"; recipients.len()];
-    kinds.extend(passphrase.is_some().then_some("passphrase"));
     let made = Made {
         vault: vault.header().vault.to_string(),
         format: vault.header().format,
@@ -106,7 +108,9 @@ fn human(made: &Made) -> String {
         out.push_str("  the plan is in it too\n");
     }
     for copy in &made.behind {
-        out.push_str(&format!("  {copy} did not take it: `lifeboat vault check --repair` brings it up to date\n"));
+        out.push_str(&format!(
+            "  {copy} did not take it: `lifeboat vault check --repair` brings it up to date\n"
+        ));
     }
     if let Some(path) = &made.break_glass {
         out.push_str(&format!(

@@ -1,0 +1,89 @@
+//! What every command keeps: exits, streams, shapes.
+
+use crate::snapshot;
+use crate::world::World;
+use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation};
+use std::process::Stdio;
+
+#[test]
+fn a_plan_is_written_checked_and_described() {
+    let world = World::new();
+    let copy = world.copy("vault");
+    let init = ["init", "--service", "ledger-db", "--connection", "host=db user=me", "--time-zone", "UTC"];
+    world.run(&[&init[..], &["--vault", &copy]].concat()).expect(0);
+    world.run(&[&init[..], &["--vault", &copy]].concat()).expect(2);
+    let checked = world.json(&["plan", "check"]);
+    assert_eq!(checked["valid"], true, "{checked}");
+
+    let text = std::fs::read_to_string(world.path("lifeboat.yaml")).unwrap();
+    std::fs::write(world.path("wrong.yaml"), text.replace("connection:", "conection:")).unwrap();
+    let ran = world.run(&["plan", "check", "wrong.yaml", "--json"]).expect(1);
+    snapshot!(world, "plan_check_wrong", ran.json());
+    let ran = world.run(&["plan", "check", "wrong.yaml"]).expect(1);
+    assert!(ran.stdout.contains("did you mean `connection`"), "{}", ran.stdout);
+    let ran = world.run(&["plan", "check", "none.yaml", "--json"]).expect(2);
+    snapshot!(world, "failure", ran.json());
+    assert!(ran.stderr.contains("none.yaml cannot be read"), "{}", ran.stderr);
+    let schema: serde_json::Value = world.run(&["plan", "schema"]).expect(0).json();
+    assert_eq!(schema["title"], "Lifeboat recovery plan, lifeboat/v1");
+}
+
+#[test]
+fn completions_and_manual_are_made_for_every_command() {
+    let world = World::new();
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(world.run(&["completions", shell]).expect(0).stdout.contains("lifeboat"));
+    }
+    world.run(&["man", "pages"]).expect(0);
+    assert!(world.path("pages/lifeboat-backup-run.1").exists());
+}
+
+#[test]
+fn o3_a_closed_pipe_ends_quietly() {
+    let world = World::new();
+    let mut child =
+        world.command(&["plan", "schema"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_vault_is_made_opened_by_each_key_and_shut_to_others() {
+    let world = World::new();
+    world.plan("host=nowhere");
+    let made = world.json(&["vault", "init", "--break-glass", "glass.txt"]);
+    snapshot!(world, "vault_init", made);
+    snapshot!(world, "vault_status_empty", world.json(&["vault", "status"]));
+    let ran = world.command(&["vault", "status", "--identity", "glass.txt"]);
+    let mut ran = ran;
+    let output = ran.env_remove("LIFEBOAT_PASSPHRASE").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let wrong = world.command(&["vault", "status"]).env("LIFEBOAT_PASSPHRASE", "another").output().unwrap();
+    assert_eq!(wrong.status.code(), Some(2));
+    let said = String::from_utf8(wrong.stderr).unwrap();
+    assert!(said.contains("the passphrase does not open this vault"), "{said}");
+    let ran = world.run(&["vault", "init"]).expect(2);
+    assert!(ran.stderr.contains("there is a vault at"), "{}", ran.stderr);
+    assert_eq!(world.json(&["journal", "verify"])["sound"], true);
+}
+
+#[test]
+fn a_backup_is_taken_listed_and_journalled_from_the_plan_in_the_vault() {
+    let world = World::new();
+    let cluster = Cluster::start(&Installation::newest(), &ClusterOptions::new());
+    cluster.psql("CREATE TABLE ledger AS SELECT g AS id FROM generate_series(1, 1000) g");
+    world.plan(&cluster.conninfo());
+    world.run(&["vault", "init"]).expect(0);
+    snapshot!(world, "backup_run", world.json(&["backup", "run", "ledger-db"]));
+    // The plan is in the vault too.
+    std::fs::remove_file(world.path("lifeboat.yaml")).unwrap();
+    let copy = world.copy("vault");
+    let listed = world.json(&["backup", "list", "--vault", &copy]);
+    assert_eq!(listed["restorePoints"][0]["state"], "written", "{listed}");
+    let id = listed["restorePoints"][0]["id"].as_str().unwrap();
+    let shown = world.run(&["backup", "show", &id[..12], "--vault", &copy]).expect(0);
+    assert!(shown.stdout.contains(id), "{}", shown.stdout);
+    snapshot!(world, "journal_show", world.json(&["journal", "show", "--vault", &copy]));
+}

@@ -1,0 +1,4 @@
+//! Runs the real binary as a user does, against real servers and stores.
+
+mod basics;
+mod world;
