@@ -14,8 +14,6 @@ use std::time::Duration;
 pub const BACKUP: &str = "backup";
 /// What verifying its restore points brought.
 pub const VERIFY: &str = "verify";
-/// Restores of it.
-pub const RESTORE: &str = "restore";
 /// Its stream.
 pub const STREAM: &str = "stream";
 /// Records of one scope that are read at most.

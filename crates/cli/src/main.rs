@@ -14,6 +14,7 @@ mod commands;
 mod failure;
 mod journal;
 mod output;
+mod pin;
 mod plans;
 mod points;
 mod progress;

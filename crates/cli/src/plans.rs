@@ -36,7 +36,7 @@ pub async fn newest(vault: &Vault) -> anyhow::Result<Option<PlanFile>> {
     let bytes = vault.read(&names::plan(&hash)).await.context("the plan in the vault cannot be read")?;
     let text = String::from_utf8(bytes).context("the plan in the vault is not UTF-8")?;
     // A plan that an older or newer Lifeboat stored may not load here; commands do without it.
-    Ok(lifeboat_plan::load(&text).ok().map(|loaded| PlanFile { path: None, text, plan: loaded.plan }))
+    Ok(lifeboat_plan::load(&text).ok().map(|loaded| PlanFile { text, plan: loaded.plan }))
 }
 
 async fn newest_hash(vault: &Vault) -> anyhow::Result<Option<String>> {

@@ -48,8 +48,6 @@ pub struct Global {
 /// A plan as it was found.
 #[derive(Debug, Clone)]
 pub struct PlanFile {
-    /// Its file; `None` for one from the vault.
-    pub path: Option<PathBuf>,
     /// Its text.
     pub text: String,
     /// What it says.
@@ -96,16 +94,6 @@ impl Settings {
     /// If it cannot be read, or is no plan.
     pub fn plan_file(&self) -> anyhow::Result<Option<PlanFile>> {
         self.plan_path().map(|path| read_plan(&path)).transpose()
-    }
-
-    /// The plan's file, which must be there.
-    ///
-    /// # Errors
-    /// If there is none.
-    pub fn required_plan_file(&self) -> anyhow::Result<PlanFile> {
-        self.plan_file()?
-            .ok_or_else(|| anyhow!("there is no plan: no {DEFAULT_PLAN} in this directory"))
-            .next("name one with --plan, or write a first one with `lifeboat init`")
     }
 
     /// The copies of the vault; directories are made if `create`.
@@ -252,7 +240,7 @@ pub fn parse_conninfo(text: &str) -> anyhow::Result<Conninfo> {
 pub fn read_plan(path: &Path) -> anyhow::Result<PlanFile> {
     let text = read_plan_text(path)?;
     match lifeboat_plan::load(&text) {
-        Ok(loaded) => Ok(PlanFile { path: Some(path.to_owned()), text, plan: loaded.plan }),
+        Ok(loaded) => Ok(PlanFile { text, plan: loaded.plan }),
         Err(findings) => {
             let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
             let count = errors.clone().count();

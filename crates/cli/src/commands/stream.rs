@@ -200,7 +200,7 @@ pub async fn tell(
         format!("{} {service}: {}", show::time(view.time), style.paint(tone, &text(event)))
     })?;
     let kind = match event {
-        StreamEvent::Joined { .. } => return Ok(()),
+        StreamEvent::Joined { .. } | StreamEvent::Interrupted { .. } => return Ok(()),
         StreamEvent::Connected { .. } => "stream.connected",
         StreamEvent::SlotCreated { .. } => "stream.slotCreated",
         StreamEvent::TimelineEnded { .. } => "stream.timelineEnded",
@@ -217,6 +217,7 @@ fn name(event: &StreamEvent) -> &'static str {
         StreamEvent::SlotCreated { .. } => "slotCreated",
         StreamEvent::TimelineEnded { .. } => "timelineEnded",
         StreamEvent::Joined { .. } => "joined",
+        StreamEvent::Interrupted { .. } => "interrupted",
         StreamEvent::Raised(_) => "alarmRaised",
         StreamEvent::Cleared(_) => "alarmCleared",
     }
@@ -234,6 +235,7 @@ fn details(event: &StreamEvent) -> serde_json::Map<String, serde_json::Value> {
             serde_json::json!({ "timeline": timeline, "next": next, "at": at })
         }
         StreamEvent::Joined { segment } => serde_json::json!({ "segment": segment }),
+        StreamEvent::Interrupted { reason } => serde_json::json!({ "reason": reason }),
         StreamEvent::Raised(alarm) => {
             serde_json::json!({ "alarm": alarm.kind().name(), "message": alarm.to_string() })
         }
@@ -254,6 +256,7 @@ fn text(event: &StreamEvent) -> String {
         StreamEvent::TimelineEnded { timeline, next, at } => {
             format!("timeline {timeline} ended at {at}; timeline {next} goes on (a promotion)")
         }
+        StreamEvent::Interrupted { reason } => format!("interrupted, and goes on: {reason}"),
         StreamEvent::Joined { segment } => format!("segment {segment} is whole"),
         StreamEvent::Raised(alarm) => format!("ALARM {}: {alarm}", alarm.kind()),
         StreamEvent::Cleared(kind) => format!("alarm {kind} is over"),

@@ -126,7 +126,7 @@ pub fn redact(value: &mut Value, directory: &Path) {
     match value {
         Value::Object(fields) => {
             for (name, field) in fields {
-                if VARYING.contains(&name.as_str()) && !field.is_array() {
+                if VARYING.contains(&name.as_str()) && !field.is_array() && !field.is_null() {
                     *field = Value::String(format!("[{name}]"));
                 } else if name == "layers" {
                     *field = Value::String("[layers]".to_owned());

@@ -1,6 +1,7 @@
 //! `lifeboat backup`: take backups, list, verify and remove them.
 
 mod list;
+pub mod prune;
 pub mod run;
 
 use crate::output::Exit;
@@ -22,6 +23,8 @@ pub enum Command {
         /// Its name, or enough of its beginning.
         id: String,
     },
+    /// Remove what the plan does not keep, in steps
+    Prune(prune::Args),
 }
 
 /// Runs it.
@@ -32,6 +35,7 @@ pub async fn run(settings: &Settings, command: Command) -> anyhow::Result<Exit> 
     match command {
         Command::Run(args) => run::run(settings, args).await,
         Command::List { service } => list::list(settings, service).await,
+        Command::Prune(args) => prune::run(settings, args).await,
         Command::Show { id } => list::show(settings, &id).await,
     }
 }

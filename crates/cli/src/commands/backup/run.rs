@@ -7,6 +7,7 @@
 use crate::commands::backup::list;
 use crate::failure::Next;
 use crate::output::Exit;
+use crate::pin::pin;
 use crate::points::PointView;
 use crate::progress::{Progress, Reading};
 use crate::settings::{self, Opened, Settings};
@@ -16,6 +17,7 @@ use lifeboat_base::{ByteCount, ServiceName};
 use lifeboat_plan::Postgres;
 use lifeboat_postgres::backup::{self, BackupOptions, BackupProgress};
 use lifeboat_postgres::client::Conninfo;
+use lifeboat_vault::pins::Purpose;
 use lifeboat_vault::point::RestorePoint;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -131,6 +133,7 @@ pub async fn take(
     let how = if source.data_directory.is_some() { "dataDirectory" } else { "connection" };
     let begun = serde_json::json!({ "from": how, "server": source.conninfo.without_secrets() });
     fenced.append("backup.started", begun).await.context("the backup was not begun")?;
+    let pinned = pin(&settings.output, vault, service, Purpose::Backup, None).await?;
     let progress = Arc::new(BackupProgress::default());
     let options = BackupOptions {
         vault: vault.clone(),
@@ -165,6 +168,7 @@ pub async fn take(
             fenced.append("backup.failed", serde_json::json!({ "reason": reason })).await
         }
     };
+    pinned.release().await;
     fenced.end().await;
     let point = outcome.with_context(|| format!("there is no new restore point of {service}"))?;
     if let Err(error) = ended {
