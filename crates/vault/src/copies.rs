@@ -342,6 +342,66 @@ impl Copies {
         self.copies[copy].get(name, None).await
     }
 
+    /// The size of an object in one copy; `None` if it is not there.
+    ///
+    /// # Errors
+    /// What that copy said.
+    pub async fn size_in(&self, copy: usize, name: &str) -> Result<Option<u64>, object_store::Error> {
+        let path = Path::from(name);
+        match limited(self.copies[copy].store.head(&path)).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates an object in one copy alone: `check --repair` brings back what it has lost.
+    ///
+    /// # Errors
+    /// What that copy said.
+    pub async fn create_in(
+        &self,
+        copy: usize,
+        name: &str,
+        bytes: Bytes,
+    ) -> Result<Created, object_store::Error> {
+        self.copies[copy].create(name, &bytes).await
+    }
+
+    /// Lists one copy alone: name and size.
+    ///
+    /// # Errors
+    /// What that copy said.
+    pub async fn list_in(
+        &self,
+        copy: usize,
+        prefix: &str,
+    ) -> Result<Vec<(String, u64)>, object_store::Error> {
+        let listed = self.copies[copy].store.list(Some(&Path::from(prefix)));
+        let listed = listed.map_ok(|meta| (meta.location.to_string(), meta.size));
+        match limited(listed.try_collect()).await {
+            Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
+            other => other,
+        }
+    }
+
+    /// The names right below `prefix` in one copy: objects, and prefixes of more.
+    ///
+    /// # Errors
+    /// What that copy said.
+    pub async fn children_in(&self, copy: usize, prefix: &str) -> Result<Vec<String>, object_store::Error> {
+        let path = Path::from(prefix);
+        let prefix = (!prefix.is_empty()).then_some(&path);
+        match limited(self.copies[copy].store.list_with_delimiter(prefix)).await {
+            Ok(listed) => {
+                let objects = listed.objects.into_iter().map(|meta| meta.location);
+                Ok(objects.chain(listed.common_prefixes).map(|path| path.to_string()).collect())
+            }
+            Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes an object to one copy alone, over whatever is there: `check --repair` heals with it.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! Deliberately absent: what a plan says, and how PostgreSQL is spoken to.
 
 pub mod address;
+pub mod check;
 mod copies;
 pub mod journal;
 pub mod keys;

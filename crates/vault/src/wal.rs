@@ -404,7 +404,7 @@ impl WalArchive {
 }
 
 /// Joins what touches or overlaps.
-fn merge(mut ranges: Vec<LsnRange>) -> Vec<LsnRange> {
+pub(crate) fn merge(mut ranges: Vec<LsnRange>) -> Vec<LsnRange> {
     ranges.sort_unstable();
     let mut merged: Vec<LsnRange> = Vec::new();
     for range in ranges {

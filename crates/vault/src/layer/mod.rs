@@ -14,6 +14,8 @@
 //!
 //! Deliberately absent: what the files mean to PostgreSQL.
 
+use crate::seal::{OpenError, VaultKey};
+
 mod index;
 mod pack;
 mod reader;
@@ -28,3 +30,22 @@ pub use writer::LayerWriter;
 pub const FRAME_BYTES: usize = 128 << 10;
 /// A pack is closed when it holds this much, sealed.
 pub const PACK_BYTES: usize = 16 << 20;
+
+/// Opens every frame of a pack.
+pub(crate) fn verify_pack(key: &VaultKey, name: &str, bytes: &[u8]) -> Result<(), OpenError> {
+    let (opener, directory) = pack::open(key, name, bytes)?;
+    for (number, frame) in directory.frames.iter().enumerate() {
+        let range = frame.offset as usize..(frame.offset + u64::from(frame.stored)) as usize;
+        let number = number as u32;
+        let sealed = bytes.get(range).ok_or(OpenError::Damaged(number))?;
+        if opener.frame(number, sealed)?.len() != frame.length as usize {
+            return Err(OpenError::Malformed(number));
+        }
+    }
+    Ok(())
+}
+
+/// Opens an index.
+pub(crate) fn verify_index(key: &VaultKey, name: &str, bytes: &[u8]) -> Result<LayerIndex, OpenError> {
+    LayerIndex::open(key, name, bytes)
+}

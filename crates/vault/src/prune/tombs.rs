@@ -207,6 +207,23 @@ impl Tombs {
     /// [`JournalError`]; also when the end of the chain is not proven, as what may have been buried there
     /// is not known.
     pub async fn read(vault: &Vault, service: &ServiceName) -> Result<Self, JournalError> {
+        let (tombs, is_proven) = Self::read_all(vault, service).await?;
+        if is_proven {
+            return Ok(tombs);
+        }
+        let why = "it may have records that no other copy has".to_owned();
+        Err(JournalError::Silent { scope: scope(service), why })
+    }
+
+    /// As [`Tombs::read`], as far as the copies that answer know: to tell of, not to act on.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub async fn read_known(vault: &Vault, service: &ServiceName) -> Result<Self, JournalError> {
+        Ok(Self::read_all(vault, service).await?.0)
+    }
+
+    async fn read_all(vault: &Vault, service: &ServiceName) -> Result<(Self, bool), JournalError> {
         let scope = scope(service);
         let mut tombs = Self::default();
         let mut after = 0;
@@ -216,17 +233,11 @@ impl Tombs {
                 tombs.apply(record);
                 after = record.number;
             }
-            match (page.is_end, page.is_proven) {
-                (true, true) => break,
-                (true, false) => {
-                    let why = "it may have records that no other copy has".to_owned();
-                    return Err(JournalError::Silent { scope, why });
-                }
-                (false, _) => {}
+            if page.is_end {
+                tombs.gone.extend(tombs.open.values().flat_map(Tomb::going).cloned().collect::<Vec<_>>());
+                return Ok((tombs, page.is_proven));
             }
         }
-        tombs.gone.extend(tombs.open.values().flat_map(Tomb::going).cloned().collect::<Vec<_>>());
-        Ok(tombs)
     }
 
     /// Projects one record; what is not ours, or of a later version, is passed over.

@@ -1,0 +1,70 @@
+//! What an object is, by its name, and whether bytes are one.
+
+use crate::keys::WrappedKey;
+use crate::layer;
+use crate::seal::{self, VaultKey};
+use crate::{Header, names};
+use bytes::Bytes;
+
+/// What an object is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The unsealed header of this vault.
+    Header(Header),
+    /// A wrapped key, unsealed.
+    Key,
+    /// One sealed frame; of this many raw bytes, if that is known.
+    Sealed(Option<u64>),
+    /// One sealed frame that much depends on: always opened.
+    Vital,
+    /// A layer's index.
+    Index,
+    /// A layer's frames.
+    Pack,
+}
+
+impl Kind {
+    /// Whether it is small and needed so much that it is always opened.
+    pub(super) fn is_always_opened(&self) -> bool {
+        matches!(self, Self::Header(_) | Self::Key | Self::Vital | Self::Index)
+    }
+
+    /// What is wrong with `bytes` as the object `name`.
+    pub(super) fn verify(&self, key: &VaultKey, name: &str, bytes: &[u8]) -> Result<(), String> {
+        let text = |error: seal::OpenError| error.to_string();
+        match self {
+            Self::Header(header) => match serde_json::from_slice::<Header>(bytes) {
+                Ok(found) if found == *header => Ok(()),
+                Ok(found) => Err(format!("it is the header of another vault, {}", found.vault)),
+                Err(error) => Err(error.to_string()),
+            },
+            Self::Key => {
+                serde_json::from_slice::<WrappedKey>(bytes).map(drop).map_err(|error| error.to_string())
+            }
+            Self::Sealed(length) => {
+                let raw = seal::open_object(key, name, bytes).map_err(text)?;
+                match length {
+                    Some(length) if raw.len() as u64 != *length => {
+                        Err(format!("it holds {} bytes instead of {length}", raw.len()))
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Self::Vital => seal::open_object(key, name, bytes).map(drop).map_err(text),
+            Self::Index => layer::verify_index(key, name, bytes).map(drop).map_err(text),
+            Self::Pack => layer::verify_pack(key, name, bytes).map_err(text),
+        }
+    }
+}
+
+/// Verifies on a thread that may compute: a pack takes tens of milliseconds.
+pub(super) async fn verify(kind: &Kind, key: &VaultKey, name: &str, bytes: &Bytes) -> Result<(), String> {
+    let (kind, key, name, bytes) = (kind.clone(), key.clone(), name.to_owned(), bytes.clone());
+    let verified = tokio::task::spawn_blocking(move || kind.verify(&key, &name, &bytes));
+    verified.await.unwrap_or_else(|error| Err(format!("it could not be opened: {error}")))
+}
+
+/// Whether a name right below the top is one of ours.
+pub(super) fn is_ours(top: &str) -> bool {
+    top == names::VAULT_HEADER || [names::KEYS, "plans", "journal", "leases", "services"].contains(&top)
+}
