@@ -11,3 +11,4 @@ pub mod restore;
 pub mod server;
 pub mod slot;
 pub mod stream;
+pub mod verify;

@@ -92,6 +92,9 @@ pub enum ServerError {
         /// What it said to the last.
         source: ClientError,
     },
+    /// There is nobody to log in as.
+    #[error("no role was named to log in as")]
+    NoUser,
     /// It did not answer a question.
     #[error("the server did not answer")]
     Client(#[source] ClientError),
@@ -291,33 +294,58 @@ impl Server {
         Ok(())
     }
 
+    /// A connection to `database`, as the first of the users that exists.
+    ///
+    /// # Errors
+    /// [`ServerError::Login`], [`ServerError::Client`].
+    pub async fn connect_to(&self, database: &str) -> Result<Connection, ServerError> {
+        let mut refused = None;
+        for user in &self.users {
+            match self.log_in(user, database).await? {
+                Ok(connection) => return Ok(connection),
+                Err(error) => refused = Some(error),
+            }
+        }
+        Err(match refused {
+            Some(source) if is_missing(&source) => ServerError::Login { users: self.users.clone(), source },
+            Some(error) => ServerError::Client(error),
+            None => ServerError::NoUser,
+        })
+    }
+
     /// A connection, or `None` while it lets nobody in yet.
     async fn connect(&self) -> Result<Option<Connection>, ServerError> {
         let mut refused = None;
         for user in &self.users {
             for database in ["postgres", "template1"] {
-                let text = format!(
-                    "host='{}' port={} user='{}' dbname={database} connect_timeout=5 application_name=lifeboat",
-                    escape(&self.sockets.display().to_string()),
-                    self.port,
-                    escape(user)
-                );
-                let info = Conninfo::parse(&text, &|_| None).map_err(ServerError::Conninfo)?;
-                match Connection::connect(&info, Purpose::Sql).await {
+                match self.log_in(user, database).await? {
                     Ok(connection) => return Ok(Some(connection)),
-                    Err(error) => match error.server_error().map(|said| said.code.clone()) {
-                        // The role, or the database, does not exist.
-                        Some(code) if code == "28000" || code == "3D000" => refused = Some(error),
-                        // 57P03: it is starting up; anything else before it listens.
-                        _ => return Ok(None),
-                    },
+                    Err(error) if is_missing(&error) => refused = Some(error),
+                    // 57P03: it is starting up; anything else before it listens.
+                    Err(_) => return Ok(None),
                 }
             }
         }
         match refused {
             Some(source) => Err(ServerError::Login { users: self.users.clone(), source }),
-            None => Ok(None),
+            None => Err(ServerError::NoUser),
         }
+    }
+
+    async fn log_in(
+        &self,
+        user: &str,
+        database: &str,
+    ) -> Result<Result<Connection, ClientError>, ServerError> {
+        let text = format!(
+            "host='{}' port={} user='{}' dbname='{}' connect_timeout=5 application_name=lifeboat",
+            escape(&self.sockets.display().to_string()),
+            self.port,
+            escape(user),
+            escape(database)
+        );
+        let info = Conninfo::parse(&text, &|_| None).map_err(ServerError::Conninfo)?;
+        Ok(Connection::connect(&info, Purpose::Sql).await)
     }
 
     fn must_run(&mut self) -> Result<(), ServerError> {
@@ -356,6 +384,11 @@ impl Drop for Server {
         let _ = child.wait();
         remove_sockets(&self.sockets, &self.directory);
     }
+}
+
+/// Whether the role, or the database, does not exist.
+fn is_missing(error: &ClientError) -> bool {
+    error.server_error().is_some_and(|said| said.code == "28000" || said.code == "3D000")
 }
 
 /// The start of the record before `target` may be all that replay has seen: pages have headers between.

@@ -5,6 +5,7 @@ use lifeboat_postgres::backup::{self, BackupOptions};
 use lifeboat_postgres::client::Conninfo;
 use lifeboat_postgres::restore::{self, Recovery, RestoreError, RestoreOptions, Stop};
 use lifeboat_postgres::server::{self, Server, StartOptions};
+use lifeboat_postgres::verify::{Check, VerifyOptions, verify};
 use lifeboat_testkit::postgres::{
     Cluster, ClusterOptions, Installation, give_to_server_user, scratch_directory,
 };
@@ -159,6 +160,38 @@ async fn every_version_comes_back_to_the_moment_from_its_own_files() {
 async fn every_version_comes_back_to_the_moment_over_the_connection() {
     for installation in Installation::all() {
         back_to_the_moment(&installation, false).await;
+    }
+}
+
+#[tokio::test]
+async fn a_restore_point_is_verified_by_a_server_that_answers_the_plans_questions() {
+    for installation in [Installation::oldest(), Installation::newest()] {
+        let fixture = Fixture::start(&installation).await;
+        let point = fixture.backup(true).await;
+        fixture.archived_end();
+        let check = |name: &str, query: &str| Check {
+            name: name.to_owned(),
+            database: None,
+            query: query.to_owned(),
+        };
+        let directory = fixture.scratch.path().join("verify");
+        let mut options = VerifyOptions {
+            vault: fixture.vault.clone(),
+            point,
+            restore_command: format!("cp {}/%f %p", fixture.archive.display()),
+            start: StartOptions { users: vec!["postgres".to_owned()], ..fixture.server(&directory) },
+            checks: vec![check("rows", "SELECT count(*) = 20000 FROM ledger")],
+            workers: 2,
+            progress: Arc::default(),
+        };
+        let found = verify(&options).await.unwrap();
+        assert!(found.passed, "{found:?}");
+        assert!(!directory.exists(), "Y3");
+
+        options.checks = vec![check("wrong", "SELECT false"), check("broken", "SELECT nonsense")];
+        let found = verify(&options).await.unwrap();
+        let failed = found.checks.iter().filter(|check| !check.passed).count();
+        assert!(!found.passed && failed == 2, "Y2: {found:?}");
     }
 }
 
