@@ -1,6 +1,6 @@
 //! The commands and their arguments, as one tree; each command's own stand beside it.
 
-use crate::commands::{backup, completions, init, journal, man, plan, stream, vault, wal};
+use crate::commands::{backup, completions, init, journal, man, plan, serve, stream, vault, wal};
 use crate::settings::Global;
 use clap::{Parser, Subcommand};
 
@@ -35,6 +35,8 @@ pub enum Command {
     Backup(backup::Command),
     /// Stream a service's WAL into the vault, until stopped
     Stream(stream::Args),
+    /// Stream, back up and prune as the plan says, until stopped
+    Serve(serve::Args),
     /// Put WAL files into the vault
     #[command(subcommand)]
     Wal(wal::Command),

@@ -8,6 +8,7 @@ pub mod init;
 pub mod journal;
 pub mod man;
 pub mod plan;
+pub mod serve;
 pub mod stream;
 pub mod vault;
 pub mod wal;
@@ -29,6 +30,7 @@ pub async fn run(global: Global, command: Command, output: &Output) -> anyhow::R
         Command::Backup(command) => backup::run(&settings, command).await,
         Command::Stream(args) => stream::run(&settings, args).await,
         Command::Wal(command) => wal::run(&settings, command).await,
+        Command::Serve(args) => serve::run(&settings, args).await,
         Command::Journal(command) => journal::run(&settings, command).await,
         Command::Completions(args) => completions::run(&settings, &args),
         Command::Man(args) => man::run(&settings, &args),

@@ -93,26 +93,40 @@ pub fn options(
 /// If the stream ended by something that waiting does not mend.
 pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     let opened = settings.open().await?;
-    let service = args.service;
-    let _lease = take_lease(settings, &opened.vault, &service).await?;
     let (exposure, gauge) = watch::channel(Exposure::default());
-    let mut options = options(&opened, &service, opened.postgres(&service)?, exposure)?;
+    let mut options = options(&opened, &args.service, opened.postgres(&args.service)?, exposure)?;
     options.accept_new_cluster = args.accept_new_cluster;
     options.create_slot = !args.no_create_slot;
     let (stop, _signals) = signals::stop_channel();
+    follow(settings, options, gauge, stop).await?;
+    Ok(Exit::Good)
+}
+
+/// Streams until `stop`, under the stream's lease; tells and journals what happens.
+///
+/// # Errors
+/// If another streams, or the stream ended by something that waiting does not mend.
+pub async fn follow(
+    settings: &Settings,
+    options: StreamOptions,
+    gauge: watch::Receiver<Exposure>,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let (vault, service) = (options.vault.clone(), options.service.clone());
+    let _lease = take_lease(settings, &vault, &service).await?;
     let (sender, mut events) = mpsc::channel(EVENTS_LIMIT);
     let sink: stream::EventSink = Arc::new(move |event| {
         // Full: the teller is behind, and what is told is no part of what is kept.
         let _ = sender.try_send(event);
     });
-    note(settings, &opened.vault, &service, "stream.started", serde_json::json!({})).await;
+    note(settings, &vault, &service, "stream.started", serde_json::json!({})).await;
     let mut streaming = std::pin::pin!(stream::run(options, stop, sink));
     let mut tick = tokio::time::interval(if settings.output.is_json() { GAUGE_JSON } else { GAUGE_TEXT });
     tick.tick().await;
     let ended = loop {
         tokio::select! {
             ended = &mut streaming => break ended,
-            Some(event) = events.recv() => tell(settings, &opened.vault, &service, &event).await?,
+            Some(event) = events.recv() => tell(settings, &vault, &service, &event).await?,
             _ = tick.tick() => {
                 let exposure = *gauge.borrow();
                 show_gauge(settings, &service, exposure)?;
@@ -120,26 +134,25 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
         }
     };
     while let Ok(event) = events.try_recv() {
-        tell(settings, &opened.vault, &service, &event).await?;
+        tell(settings, &vault, &service, &event).await?;
     }
     let end = match ended {
         Ok(end) => end,
         Err(error) => {
             let data = serde_json::json!({ "reason": format!("{error}") });
-            note(settings, &opened.vault, &service, "stream.failed", data).await;
+            note(settings, &vault, &service, "stream.failed", data).await;
             return Err(error).with_context(|| format!("WAL of {service} is no longer streamed"));
         }
     };
     let durable = end.durable.map(|(timeline, lsn)| serde_json::json!({ "timeline": timeline, "lsn": lsn }));
     let data = serde_json::json!({ "durable": durable, "leftBytes": end.left_bytes });
-    note(settings, &opened.vault, &service, "stream.stopped", data.clone()).await;
+    note(settings, &vault, &service, "stream.stopped", data.clone()).await;
     let serde_json::Value::Object(details) = data else { unreachable!("made as an object above") };
     let view = EventView { time: settings.clock.now(), service, event: "stopped", details };
     settings.output.event("stream.event", &view, |_| match end.durable {
         Some((timeline, lsn)) => format!("stopped; durable up to {lsn} of timeline {timeline}"),
         None => "stopped; nothing was streamed".to_owned(),
-    })?;
-    Ok(Exit::Good)
+    })
 }
 
 /// The stream's lease, or none while the home copy is away.
