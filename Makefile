@@ -26,7 +26,9 @@ fmt: ## Format the code
 	cargo fmt --all
 
 bench: ## List the measurements
-	cargo xtask bench
+	cargo run --quiet --release --package xtask --features bench -- bench
 
 bench-%: ## Run one of them
-	cargo xtask bench $*
+	scripts/setup --bench
+	cargo build --release --package lifeboat-cli
+	cargo run --quiet --release --package xtask --features bench -- bench $*

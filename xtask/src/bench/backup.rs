@@ -1,0 +1,136 @@
+//! Full backup and full restore beside pgBackRest: the same server, zstd 3, AES-256, two processes each.
+
+use super::measure::{Taken, median, run as measure, spread};
+use super::protected::{Protected, SERVICE};
+use anyhow::Context;
+use lifeboat_testkit::postgres::{as_server_user, give_to_server_user};
+use std::path::Path;
+use std::process::Command;
+
+/// Rounds; in each, both tools, the first one in turn.
+const ROUNDS: usize = 5;
+/// Data: half as pgbench makes it, half of it hashes, which do not compress.
+const PGBENCH_SCALE: &str = "60";
+const HASH_ROWS: u64 = 1_700_000;
+const MB: f64 = 1e6;
+
+#[expect(clippy::print_stdout, reason = "it is for people to read")]
+pub fn run(root: &Path) -> anyhow::Result<()> {
+    let home = lifeboat_testkit::postgres::scratch_directory();
+    let configuration = home.path().join("pgbackrest.conf");
+    let archive = format!("pgbackrest --config={} --stanza=bench archive-push %p", configuration.display());
+    let protected = Protected::start(
+        root,
+        &[("archive_mode", "on"), ("archive_command", &archive), ("wal_level", "replica")],
+    )?;
+    let peer = Peer { protected: &protected, home, configuration };
+    peer.set_up()?;
+    println!("filling the database");
+    protected.cluster.pgbench(&["-i", "-q", "-s", PGBENCH_SCALE]);
+    protected.cluster.psql(&format!(
+        "CREATE TABLE hashes AS SELECT g AS id, sha512(g::text::bytea) || sha512((-g)::text::bytea) || \
+         sha512((g || 'a')::bytea) || sha512((g || 'b')::bytea) || sha512((g || 'c')::bytea) || \
+         sha512((g || 'd')::bytea) || sha512((g || 'e')::bytea) || sha512((g || 'f')::bytea) AS noise \
+         FROM generate_series(1, {HASH_ROWS}) g"
+    ));
+    protected.cluster.psql("VACUUM");
+    protected.cluster.psql("CHECKPOINT");
+    let bytes = protected.database_bytes()? as f64;
+    println!("{:.0} MB; {ROUNDS} rounds, both tools in each", bytes / MB);
+    let [mut ours, mut theirs, mut our_restores, mut their_restores] = [const { Vec::new() }; 4];
+    for round in 0..ROUNDS {
+        let mut tools = [true, false];
+        if round % 2 == 1 {
+            tools.reverse();
+        }
+        for is_ours in tools {
+            if is_ours {
+                ours.push(measure(&mut protected.lifeboat(&["backup", "run", SERVICE]))?);
+                our_restores.push(restore(&protected)?);
+            } else {
+                theirs.push(measure(&mut peer.command(&["--type=full", "backup"]))?);
+                their_restores.push(peer.restore()?);
+            }
+        }
+    }
+    println!("\n| | Lifeboat MB/s | pgBackRest MB/s | ratio | peak memory of each |\n|---|---|---|---|---|");
+    for (name, a, b) in [("full backup", &ours, &theirs), ("full restore", &our_restores, &their_restores)] {
+        let speeds = |taken: &[Taken]| taken.iter().map(|t| bytes / MB / t.seconds).collect::<Vec<f64>>();
+        let peak = |taken: &[Taken]| taken.iter().map(|t| t.peak_bytes).max().unwrap_or(0) as f64 / MB;
+        let ratios: Vec<f64> = a.iter().zip(b).map(|(a, b)| b.seconds / a.seconds).collect();
+        println!(
+            "| {name} | {} | {} | {} | {:.0} MB, {:.0} MB |",
+            spread(&speeds(a)),
+            spread(&speeds(b)),
+            spread(&ratios),
+            peak(a),
+            peak(b)
+        );
+    }
+    let processor = |taken: &[Taken]| median(&taken.iter().map(|t| t.processor_seconds).collect::<Vec<_>>());
+    println!(
+        "\nProcessor time of a backup: {:.1} s, {:.1} s; of a restore: {:.1} s, {:.1} s.",
+        processor(&ours),
+        processor(&theirs),
+        processor(&our_restores),
+        processor(&their_restores)
+    );
+    Ok(())
+}
+
+fn restore(protected: &Protected) -> anyhow::Result<Taken> {
+    let into = protected.path("restored");
+    let text = into.display().to_string();
+    let taken = measure(&mut protected.lifeboat(&["restore", SERVICE, "--to", "latest", "--into", &text]))?;
+    std::fs::remove_dir_all(&into).context("remove the restored directory")?;
+    Ok(taken)
+}
+
+/// pgBackRest, set up for the same server.
+struct Peer<'a> {
+    protected: &'a Protected,
+    home: tempfile::TempDir,
+    configuration: std::path::PathBuf,
+}
+
+impl Peer<'_> {
+    fn set_up(&self) -> anyhow::Result<()> {
+        let home = self.home.path();
+        for name in ["repo", "log", "lock", "spool"] {
+            std::fs::create_dir(home.join(name))?;
+        }
+        let cluster = &self.protected.cluster;
+        let text = format!(
+            "[global]\nrepo1-path={home}/repo\nrepo1-cipher-type=aes-256-cbc\nrepo1-cipher-pass=correct-horse\n\
+             repo1-retention-full=2\ncompress-type=zst\ncompress-level=3\nprocess-max=2\nstart-fast=y\n\
+             log-path={home}/log\nlock-path={home}/lock\nspool-path={home}/spool\nlog-level-console=warn\n\
+             [bench]\npg1-path={data}\npg1-port={port}\npg1-socket-path={socket}\npg1-user=postgres\n",
+            home = home.display(),
+            data = cluster.data_directory().display(),
+            port = cluster.port(),
+            socket = cluster.scratch().display(),
+        );
+        std::fs::write(&self.configuration, text)?;
+        give_to_server_user(home);
+        measure(&mut self.command(&["stanza-create"]))?;
+        Ok(())
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = as_server_user(Command::new("pgbackrest"));
+        command
+            .arg(format!("--config={}", self.configuration.display()))
+            .arg("--stanza=bench")
+            .args(arguments);
+        command
+    }
+
+    fn restore(&self) -> anyhow::Result<Taken> {
+        let into = self.home.path().join("restored");
+        std::fs::create_dir(&into)?;
+        give_to_server_user(&into);
+        let taken = measure(&mut self.command(&[&format!("--pg1-path={}", into.display()), "restore"]))?;
+        std::fs::remove_dir_all(&into)?;
+        Ok(taken)
+    }
+}

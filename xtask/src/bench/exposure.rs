@@ -1,0 +1,212 @@
+//! How far the vault is behind production, and what the stream costs production.
+
+use super::measure::{median, quantile, so_far, spread};
+use super::protected::{Protected, SERVICE};
+use anyhow::{Context, bail};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const SCALE: &str = "20";
+const SECONDS: u64 = 60;
+/// Pairs of runs, with the stream and without it.
+const PAIRS: usize = 5;
+const PAIR_SECONDS: u64 = 20;
+const CLIENTS: &str = "8";
+const GIB: f64 = (1u64 << 30) as f64;
+/// Between two samples.
+const SAMPLE: Duration = Duration::from_millis(2);
+/// For the stream to begin, and to catch up at the end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// From flushed on the primary to durable in the vault, seen from outside: what the server says that the
+/// stream has confirmed.
+#[expect(clippy::print_stdout, reason = "it is for people to read")]
+pub fn run(root: &Path) -> anyhow::Result<()> {
+    let protected = Protected::start(root, &[])?;
+    protected.cluster.pgbench(&["-i", "-q", "-s", SCALE]);
+    let _stream = Stream::start(&protected)?;
+    let mut asking = Asking::start(&protected)?;
+    asking.until_confirmed()?;
+    let mut load = load(&protected, SECONDS);
+    let mut load = load.spawn().context("run pgbench")?;
+    let started = Instant::now();
+    let mut samples: Vec<(f64, u64, u64)> = Vec::new();
+    while load.try_wait()?.is_none() {
+        let (flushed, confirmed) = asking.positions()?;
+        samples.push((started.elapsed().as_secs_f64(), flushed, confirmed));
+        std::thread::sleep(SAMPLE);
+    }
+    let tps = transactions_per_second(load)?;
+    let delays = delays(&samples);
+    let ms = |part| quantile(&delays, part) * 1e3;
+    let bytes = samples.last().map_or(0, |last| last.1) - samples.first().map_or(0, |first| first.1);
+    println!(
+        "{SECONDS} s of pgbench, {CLIENTS} clients, {tps:.0} TPS, {:.1} MB/s of WAL, {} samples\n",
+        bytes as f64 / 1e6 / SECONDS as f64,
+        delays.len()
+    );
+    println!("| exposure | p50 | p99 | max |\n|---|---|---|---|");
+    println!(
+        "| flushed on the primary → durable in the vault, ms | {:.1} | {:.1} | {:.1} |",
+        ms(0.5),
+        ms(0.99),
+        ms(1.0)
+    );
+    Ok(())
+}
+
+/// For each sample, how long until what was flushed then was confirmed.
+fn delays(samples: &[(f64, u64, u64)]) -> Vec<f64> {
+    let mut later = 0;
+    let mut delays = Vec::new();
+    for (at, (time, flushed, _)) in samples.iter().enumerate() {
+        later = later.max(at);
+        while later < samples.len() && samples[later].2 < *flushed {
+            later += 1;
+        }
+        // What was not confirmed when the run ended is left out: the last few samples.
+        let Some((confirmed_at, ..)) = samples.get(later) else { break };
+        delays.push(confirmed_at - time);
+    }
+    delays
+}
+
+/// TPS with and without the stream, in turn, and what the stream took of the processor.
+#[expect(clippy::print_stdout, reason = "it is for people to read")]
+pub fn cost(root: &Path) -> anyhow::Result<()> {
+    let protected = Protected::start(root, &[])?;
+    protected.cluster.pgbench(&["-i", "-q", "-s", SCALE]);
+    let [mut with, mut without, mut ratios, mut per_gib] = [const { Vec::new() }; 4];
+    for pair in 0..PAIRS {
+        let mut order = [true, false];
+        if pair % 2 == 1 {
+            order.reverse();
+        }
+        let mut tps = [0.0; 2];
+        for streams in order {
+            protected.cluster.psql("CHECKPOINT");
+            let stream = if streams { Some(Stream::start(&protected)?) } else { None };
+            let before = match &stream {
+                Some(_) => {
+                    let mut asking = Asking::start(&protected)?;
+                    asking.until_confirmed()?;
+                    asking.positions()?.0
+                }
+                None => 0,
+            };
+            let child = load(&protected, PAIR_SECONDS).spawn().context("run pgbench")?;
+            tps[usize::from(streams)] = transactions_per_second(child)?;
+            if let Some(stream) = stream {
+                let mut asking = Asking::start(&protected)?;
+                asking.until_confirmed()?;
+                let bytes = asking.positions()?.0 - before;
+                per_gib.push(so_far(&stream.0).processor_seconds / (bytes as f64 / GIB));
+            }
+        }
+        without.push(tps[0]);
+        with.push(tps[1]);
+        ratios.push(tps[1] / tps[0]);
+    }
+    println!("{PAIRS} pairs of {PAIR_SECONDS} s of pgbench, {CLIENTS} clients; everything on this machine\n");
+    println!(
+        "| | TPS |\n|---|---|\n| without the stream | {} |\n| with it | {} |",
+        spread(&without),
+        spread(&with)
+    );
+    println!("| with / without, pair by pair | {} |", spread(&ratios));
+    println!(
+        "\nProcessor time of the stream: {} s per GiB of WAL (median {:.1}).",
+        spread(&per_gib),
+        median(&per_gib)
+    );
+    Ok(())
+}
+
+fn load(protected: &Protected, seconds: u64) -> Command {
+    let mut command = protected.cluster.command("pgbench");
+    command.args(["-n", "-c", CLIENTS, "-j", "2", "-T", &seconds.to_string(), "postgres"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn transactions_per_second(load: Child) -> anyhow::Result<f64> {
+    let output = load.wait_with_output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = text.lines().find_map(|line| line.strip_prefix("tps = "));
+    let value = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    value.with_context(|| format!("pgbench: {text}{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// `lifeboat stream`, stopped when dropped.
+struct Stream(Child);
+
+impl Stream {
+    fn start(protected: &Protected) -> anyhow::Result<Self> {
+        let log = std::fs::File::create(protected.path("stream.log"))?;
+        let mut command = protected.lifeboat(&["stream", SERVICE]);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        Ok(Self(command.spawn().context("run lifeboat stream")?))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // As an operator's `kill` does; it makes durable what it has.
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
+    }
+}
+
+/// A `psql` that answers the same question many times.
+struct Asking {
+    psql: Child,
+    questions: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Asking {
+    fn start(protected: &Protected) -> anyhow::Result<Self> {
+        let mut command = protected.cluster.command("psql");
+        command.args(["-XqtA", "-d", "postgres"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut psql = command.spawn().context("run psql")?;
+        let (Some(questions), Some(answers)) = (psql.stdin.take(), psql.stdout.take()) else {
+            bail!("psql has no pipes")
+        };
+        Ok(Self { psql, questions, answers: BufReader::new(answers) })
+    }
+
+    /// Bytes of WAL flushed on the server, and confirmed by the vault.
+    fn positions(&mut self) -> anyhow::Result<(u64, u64)> {
+        let sql = "SELECT pg_current_wal_flush_lsn() - '0/0', coalesce((SELECT max(flush_lsn) FROM pg_stat_replication \
+             WHERE application_name LIKE 'lifeboat%'), '0/0') - '0/0';";
+        writeln!(self.questions, "{sql}")?;
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        let (flushed, confirmed) =
+            line.trim().split_once('|').with_context(|| format!("psql said {line:?}"))?;
+        Ok((flushed.parse()?, confirmed.parse()?))
+    }
+
+    /// Waits until the vault has what is flushed now.
+    fn until_confirmed(&mut self) -> anyhow::Result<()> {
+        let wanted = self.positions()?.0;
+        let started = Instant::now();
+        while self.positions()?.1 < wanted {
+            if started.elapsed() > PATIENCE {
+                bail!("the stream does not confirm {wanted}");
+            }
+            std::thread::sleep(SAMPLE);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        let _ = self.psql.kill();
+        let _ = self.psql.wait();
+    }
+}

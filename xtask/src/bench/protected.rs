@@ -1,0 +1,65 @@
+//! A server with a plan and a vault, and the released program to work on them.
+
+use anyhow::Context;
+use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation, scratch_directory};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Opens vaults that live for one measurement.
+const PASSPHRASE: &str = "correct horse battery staple";
+/// The service in the plan.
+pub const SERVICE: &str = "bench";
+
+/// What a measurement works on.
+pub struct Protected {
+    pub cluster: Cluster,
+    pub scratch: tempfile::TempDir,
+    program: PathBuf,
+}
+
+impl Protected {
+    /// Starts a server set up as production is, with an empty vault.
+    pub fn start(root: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let scratch = scratch_directory();
+        // `fsync` is on: what is measured must be what users get.
+        let options = ClusterOptions::new()
+            .set("fsync", "on")
+            .set("shared_buffers", "512MB")
+            .set("max_wal_size", "4GB")
+            .set("checkpoint_timeout", "5min");
+        let options = settings.iter().fold(options, |options, (name, value)| options.set(name, value));
+        let cluster = Cluster::start(&Installation::oldest(), &options);
+        let plan = format!(
+            "apiVersion: lifeboat/v1\nkind: RecoveryPlan\nmetadata: {{name: bench}}\n\
+             vault:\n  copies: ['file://{}']\n  durable: 1\n\
+             services:\n  - name: {SERVICE}\n    postgres:\n      connection: {}\n      dataDirectory: {}\n      \
+             base: {{schedule: '0 3 * * *', timeZone: UTC}}\n",
+            scratch.path().join("vault").display(),
+            cluster.socket_conninfo(),
+            cluster.data_directory().display()
+        );
+        std::fs::write(scratch.path().join("lifeboat.yaml"), plan)?;
+        let protected = Self { cluster, scratch, program: root.join("target/release/lifeboat") };
+        super::measure::run(&mut protected.lifeboat(&["vault", "init"])).context("make the vault")?;
+        Ok(protected)
+    }
+
+    /// The program with these arguments, its plan and its passphrase.
+    pub fn lifeboat(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).env("LIFEBOAT_PASSPHRASE", PASSPHRASE);
+        command.env("LIFEBOAT_PLAN", self.scratch.path().join("lifeboat.yaml"));
+        command
+    }
+
+    /// A path in the scratch directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    /// Bytes of all tables.
+    pub fn database_bytes(&self) -> anyhow::Result<u64> {
+        let sql = "SELECT sum(pg_database_size(oid)) FROM pg_database";
+        self.cluster.psql(sql).trim().parse().context("read the size of the databases")
+    }
+}
