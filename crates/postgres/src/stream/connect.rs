@@ -120,16 +120,9 @@ async fn examine(
 
     // Asked again: the slot may have been made since.
     let identity = connection.identify_system().await.map_err(StreamError::Server)?;
-    let has_all = at.timeline != identity.timeline || identity.flushed >= at.lsn;
-    if !has_all {
-        let (server, vault) = (identity.flushed, at.lsn);
-        // A standby's end goes back when it restarts; a primary's never does.
-        return Err(match connection.is_in_recovery().await.map_err(StreamError::Server)? {
-            true => StreamError::Behind { server, vault },
-            false => {
-                StreamError::Fork { timeline: at.timeline, range: LsnRange { start: server, end: vault } }
-            }
-        });
+    if at.timeline == identity.timeline {
+        let in_recovery = connection.is_in_recovery().await.map_err(StreamError::Server)?;
+        hold_end(memory, &identity, at, in_recovery)?;
     }
     let overlap = overlap(options, &archive, at).await?;
     let status_interval = status_interval(&mut connection).await?;
@@ -279,6 +272,27 @@ async fn slot(
     restart.ok_or_else(|| StreamError::Unexpected(format!("the new slot {name} keeps nothing")))
 }
 
+/// Holds the server's end against the vault's and against where streaming begins.
+///
+/// A primary never has less of its own timeline than it has sent. A standby's end goes back when it
+/// restarts; and a slot made during a checkpoint begins with WAL that is not flushed yet.
+fn hold_end(
+    memory: &Memory,
+    identity: &SystemIdentity,
+    at: Place,
+    in_recovery: bool,
+) -> Result<(), StreamError> {
+    let (timeline, server) = (identity.timeline, identity.flushed);
+    let vault = memory.coverage().get(&timeline).and_then(Coverage::end);
+    match vault.filter(|vault| *vault > server) {
+        Some(end) if !in_recovery => {
+            Err(StreamError::Fork { timeline, range: LsnRange { start: server, end } })
+        }
+        _ if at.lsn > server => Err(StreamError::Behind { server, start: at.lsn }),
+        _ => Ok(()),
+    }
+}
+
 /// Takes the detour over a hole if the server has refused the way without one (N3).
 fn accept(shared: &Shared, chosen: Start, wal_removed: bool) -> Place {
     match chosen.otherwise {
@@ -352,6 +366,37 @@ fn duration_setting(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lifeboat_base::SystemId;
+
+    #[track_caller]
+    fn check_end(vault: Option<u64>, server: u64, start: u64, in_recovery: bool, expected: &str) {
+        let mut memory = Memory::default();
+        if let Some(end) = vault {
+            memory.add(Timeline(1), LsnRange { start: Lsn(0), end: Lsn(end) });
+        }
+        let (system, flushed) = (SystemId(1), Lsn(server));
+        let identity = SystemIdentity { system, timeline: Timeline(1), flushed, database: None };
+        let at = Place { timeline: Timeline(1), lsn: Lsn(start) };
+        let found = match hold_end(&memory, &identity, at, in_recovery) {
+            Ok(()) => "goes on",
+            Err(StreamError::Fork { .. }) => "fork",
+            Err(StreamError::Behind { .. }) => "behind",
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_primary_that_lacks_what_the_vault_has_is_a_fork_and_nothing_else_is() {
+        check_end(Some(50), 60, 50, false, "goes on");
+        check_end(Some(50), 40, 50, false, "fork");
+        check_end(Some(50), 40, 50, true, "behind");
+        // The slot was made while a checkpoint ran: its place is not flushed yet.
+        check_end(None, 40, 45, false, "behind");
+        check_end(Some(30), 40, 45, false, "behind");
+        // A backup of a standby's primary left WAL ahead; the stream begins before it.
+        check_end(Some(50), 40, 20, true, "goes on");
+    }
 
     #[test]
     fn settings_as_shown() {

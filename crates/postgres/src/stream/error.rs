@@ -58,13 +58,15 @@ pub enum StreamError {
         /// Where they differ.
         range: LsnRange,
     },
-    /// A standby that has not caught up.
-    #[error("the standby has WAL up to {server} and the vault up to {vault}; it is waited for")]
+    /// A server that is not as far as where streaming begins, for a moment.
+    #[error(
+        "the server has flushed WAL up to {server}, and {start} is where streaming begins; it is waited for"
+    )]
     Behind {
-        /// The standby's end.
+        /// The server's end.
         server: Lsn,
-        /// The vault's.
-        vault: Lsn,
+        /// Where to begin.
+        start: Lsn,
     },
     /// The server waits for us before it stops, and we for the vault.
     #[error(
