@@ -11,7 +11,9 @@
 //! Deliberately absent: what objects mean, and healing (`check`).
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use std::collections::BTreeMap;
@@ -24,6 +26,8 @@ use tokio::sync::Semaphore;
 const WRITES_UNDER_WAY: usize = 16;
 /// How long one request may take before the copy counts as silent.
 const REQUEST_LIMIT: Duration = Duration::from_secs(60);
+/// A copy that hangs holds up what the home has decided for no longer than this.
+const MIRROR_LIMIT: Duration = Duration::from_secs(5);
 
 /// One copy: an object store, and the failure domain that it shares with others.
 #[derive(Debug, Clone)]
@@ -164,6 +168,15 @@ impl ReadError {
     }
 }
 
+/// Why one copy did not give it.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The store's word.
+    Store(object_store::Error),
+    /// What it gave does not open.
+    Damaged(String),
+}
+
 /// Where a write must have arrived before the caller goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
@@ -290,10 +303,11 @@ impl Copies {
             let bytes = bytes.clone();
             async move {
                 let failure = |reason| Some(CopyFailure { copy: copy.name.clone(), reason });
-                match copy.create(name, &bytes).await {
-                    Ok(Created::Mine) => None,
-                    Ok(Created::Taken(_)) => failure("holds other contents".to_owned()),
-                    Err(error) => failure(error.to_string()),
+                match tokio::time::timeout(MIRROR_LIMIT, copy.create(name, &bytes)).await {
+                    Ok(Ok(Created::Mine)) => None,
+                    Ok(Ok(Created::Taken(_))) => failure("holds other contents".to_owned()),
+                    Ok(Err(error)) => failure(error.to_string()),
+                    Err(elapsed) => failure(elapsed.to_string()),
                 }
             }
         });
@@ -310,28 +324,71 @@ impl Copies {
         range: Option<Range<u64>>,
         open: impl Fn(Bytes) -> Result<T, E>,
     ) -> Result<T, ReadError> {
+        let mut refusals = Vec::new();
+        for copy in 0..self.copies.len() {
+            let opened = match self.copies[copy].get(name, range.clone()).await {
+                Ok(bytes) => open(bytes).map_err(|error| Refusal::Damaged(error.to_string())),
+                Err(error) => Err(Refusal::Store(error)),
+            };
+            match opened {
+                Ok(value) => return Ok(value),
+                Err(refusal) => refusals.push(refusal),
+            }
+        }
+        Err(self.refused(name, refusals))
+    }
+
+    /// Reads what takes several requests, all of them to the same copy: bytes of one must not be opened with
+    /// a header of another (C4). `attempt` is given each copy in turn until one succeeds.
+    ///
+    /// # Errors
+    /// As [`Copies::read`].
+    pub(crate) async fn read_whole<'a, T>(
+        &self,
+        name: &str,
+        attempt: impl Fn(usize) -> BoxFuture<'a, Result<T, Refusal>>,
+    ) -> Result<T, ReadError> {
+        let mut refusals = Vec::new();
+        for copy in 0..self.copies.len() {
+            match attempt(copy).await {
+                Ok(value) => return Ok(value),
+                Err(refusal) => refusals.push(refusal),
+            }
+        }
+        Err(self.refused(name, refusals))
+    }
+
+    /// A range of an object in one copy alone.
+    pub(crate) async fn range_from(
+        &self,
+        copy: usize,
+        name: &str,
+        range: Range<u64>,
+    ) -> Result<Bytes, Refusal> {
+        self.copies[copy].get(name, Some(range)).await.map_err(Refusal::Store)
+    }
+
+    /// What it means that no copy gave it; a refusal of each, in order.
+    fn refused(&self, name: &str, refusals: Vec<Refusal>) -> ReadError {
         let mut silent = Vec::new();
         let mut damaged = Vec::new();
-        for copy in &self.copies {
+        for (copy, refusal) in self.copies.iter().zip(refusals) {
             let failure = |reason: String| CopyFailure { copy: copy.name.clone(), reason };
-            match copy.get(name, range.clone()).await {
-                Ok(bytes) => match open(bytes) {
-                    Ok(value) => return Ok(value),
-                    Err(error) => damaged.push(failure(error.to_string())),
-                },
-                Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => silent.push(failure(error.to_string())),
+            match refusal {
+                Refusal::Store(object_store::Error::NotFound { .. }) => {}
+                Refusal::Store(error) => silent.push(failure(error.to_string())),
+                Refusal::Damaged(why) => damaged.push(failure(why)),
             }
         }
         let name = name.to_owned();
         if !damaged.is_empty() {
             damaged.extend(silent);
-            return Err(ReadError::Damaged { name, failures: damaged });
+            return ReadError::Damaged { name, failures: damaged };
         }
         if silent.len() < self.durable {
-            return Err(ReadError::Missing(name));
+            return ReadError::Missing(name);
         }
-        Err(ReadError::Unavailable { name, failures: silent })
+        ReadError::Unavailable { name, failures: silent }
     }
 
     /// Reads an object from one copy alone: `check` compares them.
@@ -377,11 +434,11 @@ impl Copies {
         copy: usize,
         prefix: &str,
     ) -> Result<Vec<(String, u64)>, object_store::Error> {
-        let listed = self.copies[copy].store.list(Some(&Path::from(prefix)));
-        let listed = listed.map_ok(|meta| (meta.location.to_string(), meta.size));
-        match limited(listed.try_collect()).await {
-            Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
-            other => other,
+        let stream = self.copies[copy].store.list(Some(&Path::from(prefix)));
+        let mut listed = Vec::new();
+        match each_limited(stream, |meta| listed.push((meta.location.to_string(), meta.size))).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(listed),
+            Err(error) => Err(error),
         }
     }
 
@@ -430,18 +487,16 @@ impl Copies {
                 Some(offset) => copy.store.list_with_offset(Some(&prefix), &Path::from(offset)),
                 None => copy.store.list(Some(&prefix)),
             };
-            match limited(stream.try_collect::<Vec<_>>()).await {
-                Ok(found) => {
-                    for meta in found {
-                        let listed = listing.objects.entry(meta.location.to_string());
-                        let listed = listed.or_insert(Listed { size: 0, copies: Vec::new() });
-                        listed.size = listed.size.max(meta.size);
-                        listed.copies.push(index);
-                    }
-                }
-                Err(object_store::Error::NotFound { .. }) => {}
+            let listed = each_limited(stream, |meta| {
+                let listed = listing.objects.entry(meta.location.to_string());
+                let listed = listed.or_insert(Listed { size: 0, copies: Vec::new() });
+                listed.size = listed.size.max(meta.size);
+                listed.copies.push(index);
+            });
+            match listed.await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
                 Err(error) => {
-                    listing.failures.push(CopyFailure { copy: copy.name.clone(), reason: error.to_string() })
+                    listing.failures.push(CopyFailure { copy: copy.name.clone(), reason: error.to_string() });
                 }
             }
         }
@@ -455,16 +510,66 @@ impl Copies {
         for copy in &self.copies {
             let paths: Vec<_> = names.iter().map(|name| Ok(Path::from(name.as_str()))).collect();
             let mut deleted = copy.store.delete_stream(futures::stream::iter(paths).boxed());
-            while let Some(outcome) = deleted.next().await {
-                match outcome {
-                    Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-                    Err(error) => {
-                        failures.push(CopyFailure { copy: copy.name.clone(), reason: error.to_string() });
-                    }
+            loop {
+                let failed = match next_limited(&mut deleted).await {
+                    Ok(None) => break,
+                    Ok(Some(_)) | Err(Stopped::One(object_store::Error::NotFound { .. })) => continue,
+                    Err(failed) => failed,
+                };
+                let (reason, is_over) = failed.reason();
+                failures.push(CopyFailure { copy: copy.name.clone(), reason });
+                if is_over {
+                    break;
                 }
             }
         }
         failures
+    }
+}
+
+/// Why a stream gave nothing.
+enum Stopped {
+    /// One item failed; others may follow.
+    One(object_store::Error),
+    /// The store hangs.
+    Hangs(tokio::time::error::Elapsed),
+}
+
+impl Stopped {
+    /// For people, and whether nothing more is to be expected.
+    fn reason(&self) -> (String, bool) {
+        match self {
+            Self::One(error) => (error.to_string(), false),
+            Self::Hangs(elapsed) => (elapsed.to_string(), true),
+        }
+    }
+}
+
+/// The next item of a stream of requests, each of which may take [`REQUEST_LIMIT`]: a long listing may take
+/// long, and one that hangs has failed.
+async fn next_limited<T>(
+    stream: &mut BoxStream<'static, Result<T, object_store::Error>>,
+) -> Result<Option<T>, Stopped> {
+    match tokio::time::timeout(REQUEST_LIMIT, stream.next()).await {
+        Ok(next) => next.transpose().map_err(Stopped::One),
+        Err(elapsed) => Err(Stopped::Hangs(elapsed)),
+    }
+}
+
+/// Gives each item to `each`, until the first failure.
+async fn each_limited<T>(
+    mut stream: BoxStream<'static, Result<T, object_store::Error>>,
+    mut each: impl FnMut(T),
+) -> Result<(), object_store::Error> {
+    loop {
+        match next_limited(&mut stream).await {
+            Ok(Some(item)) => each(item),
+            Ok(None) => return Ok(()),
+            Err(Stopped::One(error)) => return Err(error),
+            Err(Stopped::Hangs(elapsed)) => {
+                return Err(object_store::Error::Generic { store: "vault copy", source: Box::new(elapsed) });
+            }
+        }
     }
 }
 

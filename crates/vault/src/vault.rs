@@ -8,14 +8,11 @@ use jiff::Timestamp;
 use lifeboat_base::{Clock, RandomId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The format that this program writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
 /// Wrapped keys beyond this are not tried.
 const KEYS_LIMIT: usize = 256;
-/// A copy that hangs holds up what the home has decided for no longer than this.
-const MIRROR_LIMIT: Duration = Duration::from_secs(5);
 
 /// The unsealed object at the top of a vault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,7 +175,7 @@ impl Vault {
         let created = self.copies.create_at_home(name, sealed.clone()).await?;
         if created == Created::Mine {
             // A copy that is behind is healed by `vault check --repair`; the home alone decides.
-            let _ = tokio::time::timeout(MIRROR_LIMIT, self.copies.mirror(name, sealed)).await;
+            self.copies.mirror(name, sealed).await;
         }
         Ok(created)
     }

@@ -203,10 +203,16 @@ pub(super) fn open(
     let trailer = bytes.len().checked_sub(TRAILER_BYTES).ok_or(OpenError::NotSealed)?;
     let (place, number) = directory_place(&bytes[trailer..], bytes.len() as u64)?;
     let raw = opener.frame(number, &bytes[place.start as usize..place.end as usize])?;
-    let directory: PackDirectory = serde_json::from_slice(&raw).map_err(|_| OpenError::Malformed(number))?;
-    let sound = directory.frames.iter().all(|f| {
-        let end = f.offset.checked_add(u64::from(f.stored));
-        (f.file as usize) < directory.files.len() && end.is_some_and(|end| end <= place.start)
+    let directory = parse_directory(&raw, number, place.start)?;
+    Ok((opener, directory))
+}
+
+/// Reads the directory, frame `number`, of a pack whose frames end at byte `end`.
+pub(super) fn parse_directory(raw: &[u8], number: u32, end: u64) -> Result<PackDirectory, OpenError> {
+    let directory: PackDirectory = serde_json::from_slice(raw).map_err(|_| OpenError::Malformed(number))?;
+    let is_sound = directory.frames.iter().all(|f| {
+        let frame_end = f.offset.checked_add(u64::from(f.stored));
+        (f.file as usize) < directory.files.len() && frame_end.is_some_and(|frame_end| frame_end <= end)
     });
-    if sound { Ok((opener, directory)) } else { Err(OpenError::Malformed(number)) }
+    if is_sound { Ok(directory) } else { Err(OpenError::Malformed(number)) }
 }

@@ -1,11 +1,21 @@
 //! Reads a layer: whole packs for a restore, single frames for a look-up.
+//!
+//! A look-up into a pack whose directory was read before is one ranged read.
 
 use super::pack::{self, PackDirectory, TRAILER_BYTES};
 use super::{FRAME_BYTES, LayerIndex};
 use crate::seal::{HEADER_BYTES, ObjectOpener, OpenError};
+use crate::copies::Refusal;
 use crate::{ReadError, Vault, names};
 use bytes::Bytes;
+use futures::FutureExt;
 use lifeboat_base::ServiceName;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Directories of packs that a reader keeps; one is a few hundred KiB at most.
+const DIRECTORIES_KEPT: usize = 64;
 
 /// Why a layer could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +37,14 @@ pub struct LayerReader {
     service: ServiceName,
     id: String,
     index: LayerIndex,
+    directories: Mutex<BTreeMap<u32, Arc<OpenedDirectory>>>,
+}
+
+/// What is in a pack, and what opens its frames.
+#[derive(Debug)]
+struct OpenedDirectory {
+    opener: ObjectOpener,
+    directory: PackDirectory,
 }
 
 impl LayerReader {
@@ -38,7 +56,8 @@ impl LayerReader {
         let name = names::layer_index(service, id);
         let opened = vault.copies().read(&name, None, |bytes| LayerIndex::open(vault.key(), &name, &bytes));
         let index = opened.await.map_err(|source| LayerError::Read { layer: id.to_owned(), source })?;
-        Ok(Self { vault: vault.clone(), service: service.clone(), id: id.to_owned(), index })
+        let (vault, service, id) = (vault.clone(), service.clone(), id.to_owned());
+        Ok(Self { vault, service, id, index, directories: Mutex::default() })
     }
 
     /// Its files and packs.
@@ -87,29 +106,70 @@ impl LayerReader {
         self.vault.copies().read(&name, None, open).await.map_err(self.failed())
     }
 
-    /// The directory of a pack, read without the pack, and what opens its frames.
+    /// The directory of a pack, read without the pack.
     ///
     /// # Errors
     /// [`LayerError`].
     pub async fn directory(&self, number: u32) -> Result<PackDirectory, LayerError> {
-        let name = names::pack(&self.service, &self.id, number);
-        let size = self.index.packs.get(number as usize).copied().unwrap_or_default();
-        let copies = self.vault.copies();
-        let opener = self.opener(&name).await?;
-        let tail = size.saturating_sub(TRAILER_BYTES as u64)..size;
-        let place = copies.read(&name, Some(tail), |trailer| pack::directory_place(&trailer, size));
-        let (range, frame) = place.await.map_err(self.failed())?;
-        let open = |sealed: Bytes| {
-            let raw = opener.frame(frame, &sealed)?;
-            serde_json::from_slice(&raw).map_err(|_| OpenError::Malformed(frame))
-        };
-        copies.read(&name, Some(range), open).await.map_err(self.failed())
+        self.opened(number).await.map(|opened| opened.directory.clone())
     }
 
-    async fn opener(&self, name: &str) -> Result<ObjectOpener, LayerError> {
-        let header = Some(0..HEADER_BYTES as u64);
-        let open = |bytes: Bytes| ObjectOpener::new(self.vault.key(), name, &bytes);
-        self.vault.copies().read(name, header, open).await.map_err(self.failed())
+    /// The directory of a pack and what opens its frames, both from one copy and proven by each other; kept
+    /// for the next look-up.
+    async fn opened(&self, number: u32) -> Result<Arc<OpenedDirectory>, LayerError> {
+        if let Some(opened) = self.cached().get(&number) {
+            return Ok(opened.clone());
+        }
+        let name = names::pack(&self.service, &self.id, number);
+        let size = self.index.packs.get(number as usize).copied().unwrap_or_default();
+        let from = |copy| self.directory_from(copy, name.clone(), size).boxed();
+        let opened = self.vault.copies().read_whole(&name, from).await.map_err(self.failed())?;
+        let opened = Arc::new(opened);
+        let mut cached = self.cached();
+        if cached.len() >= DIRECTORIES_KEPT {
+            // Any will do: look-ups come in runs.
+            cached.pop_first();
+        }
+        cached.insert(number, opened.clone());
+        Ok(opened)
+    }
+
+    fn cached(&self) -> MutexGuard<'_, BTreeMap<u32, Arc<OpenedDirectory>>> {
+        self.directories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn directory_from(
+        &self,
+        copy: usize,
+        name: String,
+        size: u64,
+    ) -> Result<OpenedDirectory, Refusal> {
+        let copies = self.vault.copies();
+        let damaged = |error: OpenError| Refusal::Damaged(error.to_string());
+        let tail = size.saturating_sub(TRAILER_BYTES as u64)..size;
+        let header = copies.range_from(copy, &name, 0..HEADER_BYTES as u64);
+        let (header, trailer) = futures::try_join!(header, copies.range_from(copy, &name, tail))?;
+        let opener = ObjectOpener::new(self.vault.key(), &name, &header).map_err(damaged)?;
+        let (range, frame) = pack::directory_place(&trailer, size).map_err(damaged)?;
+        let sealed = copies.range_from(copy, &name, range.clone()).await?;
+        let raw = opener.frame(frame, &sealed).map_err(damaged)?;
+        let directory = pack::parse_directory(&raw, frame, range.start).map_err(damaged)?;
+        Ok(OpenedDirectory { opener, directory })
+    }
+
+    async fn frame_from(
+        &self,
+        copy: usize,
+        name: String,
+        range: Range<u64>,
+        frame: u32,
+    ) -> Result<Vec<u8>, Refusal> {
+        let copies = self.vault.copies();
+        let damaged = |error: OpenError| Refusal::Damaged(error.to_string());
+        let header = copies.range_from(copy, &name, 0..HEADER_BYTES as u64);
+        let (header, sealed) = futures::try_join!(header, copies.range_from(copy, &name, range))?;
+        let opener = ObjectOpener::new(self.vault.key(), &name, &header).map_err(damaged)?;
+        opener.frame(frame, &sealed).map_err(damaged)
     }
 
     /// Reads the frame of `path` that holds byte `at`: one look-up and one ranged read. Zeros if the layer
@@ -126,15 +186,23 @@ impl LayerReader {
             if *first_byte > begin {
                 continue;
             }
-            let directory = self.directory(*number).await?;
-            let found = directory.frames_of(path).find(|(_, frame)| frame.begin == begin);
+            let opened = self.opened(*number).await?;
+            let found = opened.directory.frames_of(path).find(|(_, frame)| frame.begin == begin);
             let Some((frame_number, frame)) = found else { continue };
             let name = names::pack(&self.service, &self.id, *number);
-            let opener = self.opener(&name).await?;
             let range = frame.offset..frame.offset + u64::from(frame.stored);
-            let read =
-                self.vault.copies().read(&name, Some(range), |sealed| opener.frame(frame_number, &sealed));
-            return read.await.map(Some).map_err(self.failed());
+            let open = |sealed: Bytes| opened.opener.frame(frame_number, &sealed);
+            let own_copy = self.vault.copies().read(&name, Some(range.clone()), open).await;
+            return match own_copy {
+                Ok(raw) => Ok(Some(raw)),
+                // Copies that were written at different times are sealed apart: each with its own header.
+                Err(ReadError::Damaged { .. }) => {
+                    let from = |copy| self.frame_from(copy, name.clone(), range.clone(), frame_number).boxed();
+                    let read = self.vault.copies().read_whole(&name, from).await;
+                    read.map(Some).map_err(self.failed())
+                }
+                Err(error) => Err(self.failed()(error)),
+            };
         }
         Ok(Some(vec![0; length]))
     }

@@ -31,7 +31,11 @@ pub fn segment(number: u64) -> WalFileName {
 
 /// Bytes that compress well and are not alike.
 pub fn content(seed: u64, length: usize) -> Vec<u8> {
-    (0..length).map(|n| if n % 64 == 0 { (seed as usize + n / 64) as u8 } else { seed as u8 }).collect()
+    let mut bytes = vec![seed as u8; length];
+    for n in (0..length).step_by(512) {
+        bytes[n] = (seed as usize + n / 512) as u8;
+    }
+    bytes
 }
 
 pub async fn put_segment(vault: &Vault, number: u64) {

@@ -3,6 +3,9 @@
 mod check;
 mod fixture;
 mod journal;
+mod layer;
 mod lease;
 mod prune;
+mod s3;
 mod support;
+mod wal;
