@@ -4,8 +4,8 @@
 
 use super::pack::{self, PackDirectory, TRAILER_BYTES};
 use super::{FRAME_BYTES, LayerIndex};
-use crate::seal::{HEADER_BYTES, ObjectOpener, OpenError};
 use crate::copies::Refusal;
+use crate::seal::{HEADER_BYTES, ObjectOpener, OpenError};
 use crate::{ReadError, Vault, names};
 use bytes::Bytes;
 use futures::FutureExt;
@@ -138,12 +138,7 @@ impl LayerReader {
         self.directories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn directory_from(
-        &self,
-        copy: usize,
-        name: String,
-        size: u64,
-    ) -> Result<OpenedDirectory, Refusal> {
+    async fn directory_from(&self, copy: usize, name: String, size: u64) -> Result<OpenedDirectory, Refusal> {
         let copies = self.vault.copies();
         let damaged = |error: OpenError| Refusal::Damaged(error.to_string());
         let tail = size.saturating_sub(TRAILER_BYTES as u64)..size;
@@ -197,7 +192,8 @@ impl LayerReader {
                 Ok(raw) => Ok(Some(raw)),
                 // Copies that were written at different times are sealed apart: each with its own header.
                 Err(ReadError::Damaged { .. }) => {
-                    let from = |copy| self.frame_from(copy, name.clone(), range.clone(), frame_number).boxed();
+                    let from =
+                        |copy| self.frame_from(copy, name.clone(), range.clone(), frame_number).boxed();
                     let read = self.vault.copies().read_whole(&name, from).await;
                     read.map(Some).map_err(self.failed())
                 }
