@@ -37,7 +37,7 @@ pub enum Command {
     Stream(stream::Args),
     /// Stream, back up and prune as the plan says, until stopped
     Serve(serve::Args),
-    /// Put WAL files into the vault
+    /// Bring single WAL files into the vault and out of it
     #[command(subcommand)]
     Wal(wal::Command),
     /// Show what happened, and verify that it was written so
@@ -53,7 +53,10 @@ impl Command {
     /// The exit status when the command could not run (X1).
     #[must_use]
     pub fn exit_if_it_could_not_run(&self) -> u8 {
-        2
+        match self {
+            Self::Wal(wal::Command::Fetch(_)) => wal::fetch::NO_ANSWER,
+            _ => 2,
+        }
     }
 }
 

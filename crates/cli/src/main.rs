@@ -12,45 +12,66 @@ mod arguments;
 mod away;
 mod commands;
 mod failure;
+mod helper;
 mod journal;
 mod output;
 mod pin;
 mod plans;
 mod points;
 mod progress;
+mod recovery;
 mod secrets;
 mod settings;
 mod show;
 mod signals;
 
+use anyhow::Context;
 use clap::Parser;
-use output::Output;
+use output::{Exit, Output};
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 /// Threads of the runtime: the heavy work has threads of its own, or is the caller's to bound.
 const RUNTIME_THREADS: usize = 4;
 
 fn main() -> ExitCode {
-    let arguments = arguments::Arguments::parse();
-    let output = Output::new(arguments.global.json);
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(RUNTIME_THREADS).enable_all().build();
-    let could_not_run = arguments.command.exit_if_it_could_not_run();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            failure::report(&output, &anyhow::Error::new(error).context("the program cannot start threads"));
-            return ExitCode::from(could_not_run);
-        }
+    let arguments = match arguments::Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
     };
-    let outcome = runtime.block_on(commands::run(arguments.global, arguments.command, &output));
-    // A read from a terminal or a store that hangs must not keep the process.
-    runtime.shutdown_background();
-    match outcome {
-        Ok(exit) => exit.into(),
-        Err(error) => {
+    let output = Output::new(arguments.global.json);
+    let could_not_run = arguments.command.exit_if_it_could_not_run();
+    // A panic's own status would mean "no such file" to PostgreSQL; it has printed what happened.
+    let run = AssertUnwindSafe(|| run(arguments, &output));
+    match std::panic::catch_unwind(run) {
+        Ok(Ok(exit)) => exit.into(),
+        Ok(Err(error)) => {
             failure::report(&output, &error);
             ExitCode::from(could_not_run)
         }
+        Err(_) => ExitCode::from(could_not_run),
+    }
+}
+
+fn run(arguments: arguments::Arguments, output: &Output) -> anyhow::Result<Exit> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(RUNTIME_THREADS).enable_all().build();
+    let runtime = runtime.context("the program cannot start threads")?;
+    let outcome = runtime.block_on(commands::run(arguments.global, arguments.command, output));
+    // A read from a terminal or a store that hangs must not keep the process.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// What the arguments got wrong, or the help that they asked for.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nobody is left to tell if this fails.
+    let _ = error.print();
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let is_fetch = words.windows(2).any(|pair| pair[0] == "wal" && pair[1] == "fetch");
+    match error.exit_code() {
+        0 => ExitCode::SUCCESS,
+        _ if is_fetch => ExitCode::from(commands::wal::fetch::NO_ANSWER),
+        _ => ExitCode::from(2),
     }
 }

@@ -8,6 +8,7 @@ use crate::failure::Next;
 use crate::settings::Global;
 use anyhow::{Context, anyhow, bail};
 use lifeboat_vault::keys::Unlock;
+use serde::{Deserialize, Serialize};
 use std::io::{IsTerminal, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -31,6 +32,39 @@ pub fn unlock(global: &Global) -> anyhow::Result<Unlock> {
     Ok(Unlock::Passphrase(passphrase(global)?.ok_or_else(|| anyhow!("the vault needs its key")).next(format!(
         "set {PASSPHRASE_VARIABLE}, or name a file with --passphrase-file or an age identity with --identity"
     ))?))
+}
+
+/// A key as it is handed to a process of ours, through its standard input.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Handed {
+    Passphrase(String),
+    Identity(String),
+}
+
+/// What a process of ours is to read with [`handed_in`]: one line.
+///
+/// # Errors
+/// If it cannot be put as JSON, which no text is.
+pub fn hand_over(unlock: &Unlock) -> anyhow::Result<Zeroizing<String>> {
+    let handed = match unlock {
+        Unlock::Passphrase(text) => Handed::Passphrase(text.to_string()),
+        Unlock::AgeIdentity(text) => Handed::Identity(text.to_string()),
+    };
+    Ok(Zeroizing::new(serde_json::to_string(&handed)? + "\n"))
+}
+
+/// The key that the process which started us handed over.
+///
+/// # Errors
+/// If standard input does not hold one.
+pub fn handed_in() -> anyhow::Result<Unlock> {
+    let mut text = Zeroizing::new(String::new());
+    std::io::stdin().take(FILE_LIMIT_BYTES).read_to_string(&mut text).context("no key was handed over")?;
+    Ok(match serde_json::from_str(&text).context("no key was handed over")? {
+        Handed::Passphrase(text) => Unlock::Passphrase(Zeroizing::new(text)),
+        Handed::Identity(text) => Unlock::AgeIdentity(Zeroizing::new(text)),
+    })
 }
 
 /// The passphrase, asked for on a terminal if it is nowhere else.

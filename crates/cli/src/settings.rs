@@ -17,6 +17,7 @@ use anyhow::{Context, anyhow};
 use lifeboat_base::{Clock, ServiceName, SystemClock};
 use lifeboat_plan::{CopyUrl, Finding, Plan, Postgres, Severity};
 use lifeboat_postgres::client::{Conninfo, Password};
+use lifeboat_vault::keys::Unlock;
 use lifeboat_vault::{Copies, Vault, VaultCopy, address, names};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -72,6 +73,8 @@ pub struct Opened {
     pub vault: Vault,
     /// The plan.
     pub plan: Option<PlanFile>,
+    /// What opened it, for processes of ours that must open it too.
+    pub unlock: Arc<Unlock>,
 }
 
 impl Settings {
@@ -141,16 +144,45 @@ impl Settings {
     /// # Errors
     /// If it cannot be opened.
     pub async fn open(&self) -> anyhow::Result<Opened> {
+        self.open_with(|| secrets::unlock(&self.global)).await
+    }
+
+    /// As [`Settings::open`], with a key from elsewhere.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub async fn open_with(&self, key: impl FnOnce() -> anyhow::Result<Unlock>) -> anyhow::Result<Opened> {
         let plan = self.plan_file()?;
         let copies = self.present(self.copies(plan.as_ref(), false)?).await;
-        let unlock = secrets::unlock(&self.global)?;
+        let unlock = key()?;
         let vault = Vault::open(copies, &unlock, self.clock.clone()).await;
         let vault = vault.context("the vault was not opened")?;
         let plan = match plan {
             Some(plan) => Some(plan),
             None => crate::plans::newest(&vault).await?,
         };
-        Ok(Opened { vault, plan })
+        Ok(Opened { vault, plan, unlock: Arc::new(unlock) })
+    }
+
+    /// The arguments by which another process of ours finds the same vault, from any directory.
+    ///
+    /// # Errors
+    /// If the plan's path cannot be made absolute.
+    pub fn vault_arguments(&self) -> anyhow::Result<Vec<String>> {
+        let urls = |copies: &mut dyn Iterator<Item = String>| {
+            copies.flat_map(|url| ["--vault".to_owned(), url]).collect::<Vec<_>>()
+        };
+        if !self.global.vault.is_empty() {
+            return Ok(urls(&mut self.global.vault.iter().map(ToString::to_string)));
+        }
+        let Some(path) = self.plan_path() else { return Ok(Vec::new()) };
+        let plan = read_plan(&path)?;
+        let copies = &plan.plan.vault.copies;
+        if copies.iter().all(|copy| copy.endpoint.is_none() && copy.region.is_none()) {
+            return Ok(urls(&mut copies.iter().map(|copy| copy.url.to_string())));
+        }
+        let path = std::path::absolute(&path).context("the plan's path cannot be made absolute")?;
+        Ok(vec!["--plan".to_owned(), path.display().to_string()])
     }
 
     /// G2: copies without a header are away.

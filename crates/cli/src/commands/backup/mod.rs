@@ -3,6 +3,7 @@
 mod list;
 pub mod prune;
 pub mod run;
+pub mod verify;
 
 use crate::output::Exit;
 use crate::settings::Settings;
@@ -23,6 +24,8 @@ pub enum Command {
         /// Its name, or enough of its beginning.
         id: String,
     },
+    /// Recover a restore point elsewhere, and ask it whether it is sound
+    Verify(verify::Args),
     /// Remove what the plan does not keep, in steps
     Prune(prune::Args),
 }
@@ -35,6 +38,7 @@ pub async fn run(settings: &Settings, command: Command) -> anyhow::Result<Exit> 
     match command {
         Command::Run(args) => run::run(settings, args).await,
         Command::List { service } => list::list(settings, service).await,
+        Command::Verify(args) => verify::run(settings, args).await,
         Command::Prune(args) => prune::run(settings, args).await,
         Command::Show { id } => list::show(settings, &id).await,
     }

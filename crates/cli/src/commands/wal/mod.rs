@@ -1,5 +1,7 @@
 //! `lifeboat wal`: single WAL files in and out of the vault, and what they say.
 
+pub mod fetch;
+mod helper;
 mod push;
 
 use crate::output::Exit;
@@ -8,8 +10,13 @@ use crate::settings::Settings;
 /// What `lifeboat wal` does.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    /// Bring one WAL file out of the vault: for restore_command
+    Fetch(fetch::Args),
     /// Take one WAL file into the vault: for archive_command
     Push(push::Args),
+    /// The process behind `wal fetch`
+    #[command(hide = true)]
+    Helper(helper::Args),
 }
 
 /// Runs it.
@@ -18,6 +25,8 @@ pub enum Command {
 /// If it could not run.
 pub async fn run(settings: &Settings, command: Command) -> anyhow::Result<Exit> {
     match command {
+        Command::Fetch(args) => fetch::run(settings, args).await,
         Command::Push(args) => push::run(settings, args).await,
+        Command::Helper(args) => helper::run(settings, args).await,
     }
 }
