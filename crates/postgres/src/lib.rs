@@ -6,6 +6,7 @@
 
 pub mod backup;
 pub mod client;
+pub mod fetch;
 pub mod push;
 pub mod restore;
 pub mod server;
