@@ -1,6 +1,6 @@
 //! The commands and their arguments, as one tree; each command's own stand beside it.
 
-use crate::commands::{backup, completions, init, journal, man, plan, serve, stream, vault, wal};
+use crate::commands::{backup, completions, doctor, init, journal, man, plan, serve, stream, vault, wal};
 use crate::settings::Global;
 use clap::{Parser, Subcommand};
 
@@ -43,6 +43,8 @@ pub enum Command {
     /// Show what happened, and verify that it was written so
     #[command(subcommand)]
     Journal(journal::Command),
+    /// Look whether everything is as it must be, before it is needed
+    Doctor(doctor::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Print the manual, or write its pages into a directory

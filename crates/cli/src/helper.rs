@@ -74,6 +74,10 @@ pub async fn start(settings: &Settings, opened: &Opened, wanted: &HelperFor<'_>)
     match read {
         Ok(Ok(_)) if line.trim() == READY => Ok(()),
         Ok(_) => bail!("the WAL helper ended at once; its log is {}", log.display()),
-        Err(_) => bail!("the WAL helper does not listen after {} s; its log is {}", READY_LIMIT.as_secs(), log.display()),
+        Err(_) => bail!(
+            "the WAL helper does not listen after {} s; its log is {}",
+            READY_LIMIT.as_secs(),
+            log.display()
+        ),
     }
 }

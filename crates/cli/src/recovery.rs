@@ -12,9 +12,10 @@ use crate::settings::{Opened, Settings};
 use crate::signals;
 use anyhow::Context;
 use lifeboat_base::{Lsn, Timeline, format_duration};
+use lifeboat_postgres::client::{Connection, Conninfo, Purpose};
 use lifeboat_postgres::restore::{self, Recovery, RestoreOptions, RestorePlan, RestoreProgress, Stop};
 use lifeboat_postgres::server::{self, Account, Installation, Server, StartOptions};
-use lifeboat_vault::pins::Purpose;
+use lifeboat_vault::pins;
 use lifeboat_vault::point::RestorePoint;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -166,7 +167,7 @@ pub async fn apply(
     plan: RestorePlan,
 ) -> anyhow::Result<()> {
     let (vault, point) = (&opened.vault, &options.point);
-    let pinned = pin(&settings.output, vault, &point.service, Purpose::Restore, Some(&point.id)).await;
+    let pinned = pin(&settings.output, vault, &point.service, pins::Purpose::Restore, Some(&point.id)).await;
     // R2: but a point that prune is deleting will not come back whole.
     if let Err(error) = &pinned {
         settings.output.warn(format!("{error:#}"));
@@ -236,11 +237,31 @@ fn users(opened: &Opened, point: &RestorePoint) -> Vec<String> {
     users
 }
 
+/// A connection to one of a recovered server's databases.
+///
+/// # Errors
+/// If it does not let us in.
+pub async fn connect(server: &mut Server, database: &str) -> anyhow::Result<Connection> {
+    let failed = || format!("the recovered server does not let us into `{database}`");
+    let mut first = server.answering().await.with_context(failed)?;
+    let user = first.query_one("SELECT current_user").await.with_context(failed)?;
+    let user = user.at(0).unwrap_or("postgres").replace('\\', "\\\\").replace('\'', "\\'");
+    // Of two values for one key word, the last counts.
+    let text = format!("{} user='{user}' application_name=lifeboat", server.address());
+    let info = Conninfo::parse(&text, &|_| None).with_context(failed)?.with_database(database);
+    Connection::connect(&info, Purpose::Sql).await.with_context(failed)
+}
+
 /// Waits until the server is paused where it should be, telling how far replay is.
 ///
 /// # Errors
 /// If it ended elsewhere: it is then not to be used.
-pub async fn reach(settings: &Settings, server: &mut Server, point: &RestorePoint, stop: Stop) -> anyhow::Result<Lsn> {
+pub async fn reach(
+    settings: &Settings,
+    server: &mut Server,
+    point: &RestorePoint,
+    stop: Stop,
+) -> anyhow::Result<Lsn> {
     let replayed = Arc::new(AtomicU64::new(point.start.0));
     let (shown, start) = (Arc::clone(&replayed), point.start);
     let total = match stop {

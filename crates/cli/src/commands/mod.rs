@@ -4,6 +4,7 @@
 
 pub mod backup;
 pub mod completions;
+pub mod doctor;
 pub mod init;
 pub mod journal;
 pub mod man;
@@ -32,6 +33,7 @@ pub async fn run(global: Global, command: Command, output: &Output) -> anyhow::R
         Command::Wal(command) => wal::run(&settings, command).await,
         Command::Serve(args) => serve::run(&settings, args).await,
         Command::Journal(command) => journal::run(&settings, command).await,
+        Command::Doctor(args) => doctor::run(&settings, args).await,
         Command::Completions(args) => completions::run(&settings, &args),
         Command::Man(args) => man::run(&settings, &args),
     }

@@ -1,4 +1,5 @@
 //! Runs the real binary as a user does, against real servers and stores.
 
 mod basics;
+mod protection;
 mod world;

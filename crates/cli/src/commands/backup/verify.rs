@@ -13,7 +13,7 @@ use crate::output::{Exit, Tone};
 use crate::points;
 use crate::recovery::{self, Segment, Stopwatch, Wanted};
 use crate::settings::{Opened, Settings};
-use crate::{journal, show};
+use crate::{journal, settings, show};
 use anyhow::{Context, anyhow};
 use lifeboat_base::{ServiceName, format_duration};
 use lifeboat_postgres::client::Connection;
@@ -242,7 +242,8 @@ async fn amcheck(server: &Server, point: &RestorePoint) -> anyhow::Result<Answer
         command.current_dir("/");
     }
     let output = tokio::process::Command::from(command).output().await.context("pg_amcheck did not run")?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).take(AMCHECK_LINES).collect();
     let said = lines.join(" | ");
     Ok(match output.status.code() {
@@ -259,7 +260,8 @@ async fn amcheck(server: &Server, point: &RestorePoint) -> anyhow::Result<Answer
 /// The plan's own questions.
 async fn canaries(opened: &Opened, point: &RestorePoint, server: &mut Server) -> anyhow::Result<Vec<Answer>> {
     let Ok(postgres) = opened.postgres(&point.service) else { return Ok(Vec::new()) };
-    let mut connection = server.answering().await.context("the recovered server does not answer")?;
+    let info = settings::parse_conninfo(postgres.connection.as_str())?;
+    let mut connection = recovery::connect(server, info.database()).await?;
     let mut answers = Vec::new();
     for (number, check) in postgres.checks.iter().enumerate() {
         let name = check.name.clone().unwrap_or_else(|| format!("check {}", number + 1));

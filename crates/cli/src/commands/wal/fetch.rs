@@ -8,8 +8,8 @@ use crate::helper::{self, HelperFor, SOCKET};
 use crate::output::Exit;
 use crate::settings::Settings;
 use anyhow::Context;
-use lifeboat_base::ServiceName;
-use lifeboat_postgres::fetch::{self, DEFAULT_PATIENCE, Delivery, Fetcher};
+use lifeboat_base::{ServiceName, parse_duration};
+use lifeboat_postgres::fetch::{self, Delivery, Fetcher};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,8 +21,10 @@ const HELPER_IDLE: Duration = Duration::from_secs(600);
 
 /// Arguments of `lifeboat wal fetch`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit status: 0 delivered; 1 the vault proves that there is no such file; 255 anything \
-    else, upon which PostgreSQL stops instead of ending its recovery early.")]
+#[command(
+    after_help = "Exit status: 0 delivered; 1 the vault proves that there is no such file; 255 anything \
+    else, upon which PostgreSQL stops instead of ending its recovery early."
+)]
 pub struct Args {
     /// The service.
     service: ServiceName,
@@ -33,6 +35,9 @@ pub struct Args {
     /// Fetch it here and now, without a helper that holds the key and reads ahead.
     #[arg(long)]
     no_helper: bool,
+    /// How long a vault that does not answer is asked again.
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = parse_duration)]
+    patience: Duration,
 }
 
 #[derive(Serialize)]
@@ -77,12 +82,8 @@ async fn without_helper(
     let opened = settings.open().await?;
     let system = fetch::cluster_in(here).ok();
     if !args.no_helper && system.is_some() {
-        let wanted = HelperFor {
-            service: &args.service,
-            data_directory: here,
-            owner: None,
-            idle_limit: HELPER_IDLE,
-        };
+        let wanted =
+            HelperFor { service: &args.service, data_directory: here, owner: None, idle_limit: HELPER_IDLE };
         match helper::start(settings, &opened, &wanted).await {
             Ok(()) => {
                 if let Ok(delivery) = fetch::request(&here.join(SOCKET), &args.file, to).await {
@@ -93,5 +94,5 @@ async fn without_helper(
         }
     }
     let archive = fetch::archive(&opened.vault, &args.service, system).await?;
-    Ok(Fetcher::new(archive, DEFAULT_PATIENCE).deliver(&args.file, to).await)
+    Ok(Fetcher::new(archive, args.patience).deliver(&args.file, to).await)
 }

@@ -1,0 +1,115 @@
+//! Stream, backups and their proof, as a user runs them.
+
+use crate::snapshot;
+use crate::world::World;
+use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+
+/// A running `lifeboat stream`; killed when dropped.
+pub struct Streaming {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Streaming {
+    /// Starts it, and waits until WAL flows.
+    pub fn start(world: &World) -> Self {
+        let mut command = world.command(&["stream", "ledger-db", "--json"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut streaming = Self { child, lines };
+        streaming.wait_for("connected");
+        streaming
+    }
+
+    /// Waits for an event.
+    fn wait_for(&mut self, event: &str) -> serde_json::Value {
+        for line in &mut self.lines {
+            let document: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            if document["event"] == event {
+                return document;
+            }
+        }
+        panic!("the stream ended before `{event}`");
+    }
+
+    /// Asks it to stop as a supervisor does, and returns the event and the exit code.
+    pub fn stop(mut self) -> (serde_json::Value, Option<i32>) {
+        let pid = rustix::process::Pid::from_raw(self.child.id() as i32).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let stopped = self.wait_for("stopped");
+        (stopped, self.child.wait().unwrap().code())
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        // It has ended already, or the test has failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn what_is_streamed_and_backed_up_is_seen_by_the_doctor_and_verified() {
+    let world = World::new();
+    let cluster = Cluster::start(&Installation::oldest(), &ClusterOptions::new());
+    cluster.psql("CREATE TABLE ledger AS SELECT g AS id FROM generate_series(1, 1000) g");
+    world.plan(&cluster.conninfo());
+    world.run(&["vault", "init"]).expect(0);
+    world.run(&["doctor"]).expect(1);
+
+    let streaming = Streaming::start(&world);
+    let examined = world.run(&["doctor", "--deep", "--json"]);
+    let document = examined.json();
+    let findings = document["findings"].as_array().unwrap();
+    let of = |check: &str| findings.iter().find(|finding| finding["check"] == check).unwrap();
+    assert_eq!(of("into the vault")["level"], "ok", "{document:#}");
+    assert_eq!(of("slot")["level"], "ok", "{document:#}");
+    // The test's server runs without fsync, which is what a doctor is for.
+    assert_eq!(of("fsync")["level"], "fail");
+    let failed = findings.iter().filter(|finding| finding["level"] == "fail").count();
+    assert_eq!(failed, 1, "{document:#}");
+
+    let id = world.json(&["backup", "run", "ledger-db"])["id"].as_str().unwrap().to_owned();
+    let verified = world.json(&["backup", "verify", &id]);
+    assert_eq!(verified["good"], true, "{verified:#}");
+    let listed = world.json(&["backup", "list"]);
+    assert_eq!(listed["restorePoints"][0]["state"], "verified", "{listed:#}");
+    snapshot!(world, "prune_dry_run", world.json(&["backup", "prune", "--dry-run"]));
+
+    let (stopped, code) = streaming.stop();
+    assert_eq!(code, Some(0));
+    assert_eq!(stopped["leftBytes"], 0, "{stopped}");
+}
+
+#[test]
+fn wal_fetch_never_says_no_such_file_without_proof() {
+    let world = World::new();
+    world.plan("host=nowhere");
+    // No vault, no arguments, no key: none of that is an answer.
+    world.run(&["wal", "fetch", "ledger-db", "000000010000000000000001", "out"]).expect(255);
+    world.run(&["wal", "fetch", "ledger-db"]).expect(255);
+    world.run(&["wal", "fetch", "--no-such-flag"]).expect(255);
+    world.run(&["vault", "init"]).expect(0);
+    // The vault knows nothing of this service.
+    world.run(&["wal", "fetch", "ledger-db", "000000010000000000000001", "out"]).expect(255);
+    let cluster = Cluster::start(&Installation::newest(), &ClusterOptions::new());
+    let file = cluster
+        .data_directory()
+        .join("pg_wal")
+        .join(cluster.psql("SELECT pg_walfile_name(pg_switch_wal())").trim());
+    let pushed = file.display().to_string();
+    world.run(&["wal", "push", "ledger-db", &pushed]).expect(0);
+    world.run(&["wal", "push", "ledger-db", &pushed]).expect(0);
+    let name = file.file_name().unwrap().to_str().unwrap();
+    world.run(&["wal", "fetch", "ledger-db", name, "out", "--no-helper"]).expect(0);
+    assert_eq!(std::fs::read(world.path("out")).unwrap(), std::fs::read(&file).unwrap());
+    let absent = "0000000100000000000000FF";
+    world.run(&["wal", "fetch", "ledger-db", absent, "out2", "--no-helper"]).expect(1);
+    // A copy that is away may have it.
+    let (here, away) = (world.copy("vault"), world.copy("not-mounted"));
+    let fetch = ["wal", "fetch", "ledger-db", absent, "out2", "--no-helper", "--patience", "0s"];
+    world.run(&[&fetch[..], &["--vault", &here, "--vault", &away]].concat()).expect(255);
+}
