@@ -12,7 +12,6 @@ use crate::settings::{Opened, Settings};
 use crate::signals;
 use anyhow::Context;
 use lifeboat_base::{Lsn, Timeline, format_duration};
-use lifeboat_postgres::client::{Connection, Conninfo, Purpose};
 use lifeboat_postgres::restore::{self, Recovery, RestoreOptions, RestorePlan, RestoreProgress, Stop};
 use lifeboat_postgres::server::{self, Account, Installation, Server, StartOptions};
 use lifeboat_vault::pins;
@@ -84,15 +83,15 @@ impl Stopwatch {
     pub fn total(&self) -> Duration {
         Duration::from_secs_f64(self.segments.iter().map(|segment| segment.seconds).sum())
     }
+}
 
-    /// For people: `restored 2.1s, replayed 400ms`.
-    #[must_use]
-    pub fn text(&self) -> String {
-        let each = self.segments.iter().map(|segment| {
-            format!("{} {}", segment.name, format_duration(Duration::from_secs_f64(segment.seconds)))
-        });
-        each.collect::<Vec<_>>().join(", ")
-    }
+/// Segments for people: `restored 2.1s, replayed 400ms`.
+#[must_use]
+pub fn times(segments: &[Segment]) -> String {
+    let each = segments.iter().map(|segment| {
+        format!("{} {}", segment.name, format_duration(Duration::from_secs_f64(segment.seconds)))
+    });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// The command by which a recovering server fetches WAL.
@@ -235,21 +234,6 @@ fn users(opened: &Opened, point: &RestorePoint) -> Vec<String> {
     let mut users = vec!["postgres".to_owned()];
     users.extend(planned.filter(|user| user != "postgres"));
     users
-}
-
-/// A connection to one of a recovered server's databases.
-///
-/// # Errors
-/// If it does not let us in.
-pub async fn connect(server: &mut Server, database: &str) -> anyhow::Result<Connection> {
-    let failed = || format!("the recovered server does not let us into `{database}`");
-    let mut first = server.answering().await.with_context(failed)?;
-    let user = first.query_one("SELECT current_user").await.with_context(failed)?;
-    let user = user.at(0).unwrap_or("postgres").replace('\\', "\\\\").replace('\'', "\\'");
-    // Of two values for one key word, the last counts.
-    let text = format!("{} user='{user}' application_name=lifeboat", server.address());
-    let info = Conninfo::parse(&text, &|_| None).with_context(failed)?.with_database(database);
-    Connection::connect(&info, Purpose::Sql).await.with_context(failed)
 }
 
 /// Waits until the server is paused where it should be, telling how far replay is.

@@ -129,7 +129,7 @@ pub async fn verify(options: &VerifyOptions) -> Result<Verification, VerifyError
     // Promoted: unlogged relations are reset, and checks may need to write temporary files.
     server.promote().await.map_err(VerifyError::Server)?;
     let recovered_in = clock.monotonic().saturating_sub(starting);
-    let checks = ask(&mut server, options).await?;
+    let checks = examine(&mut server, &options.point, &options.checks).await?;
     let passed = checks.iter().all(|check| check.passed);
     server.kill9();
     Ok(Verification { passed, reached, restored_in, recovered_in, checks })
@@ -145,7 +145,15 @@ impl Drop for Cleared {
     }
 }
 
-async fn ask(server: &mut Server, options: &VerifyOptions) -> Result<Vec<CheckOutcome>, VerifyError> {
+/// Looks at every database of an opened server, and puts the plan's questions.
+///
+/// # Errors
+/// [`VerifyError`] if it cannot be asked; what it answers wrongly is in the outcomes (Y2).
+pub async fn examine(
+    server: &mut Server,
+    point: &RestorePoint,
+    checks: &[Check],
+) -> Result<Vec<CheckOutcome>, VerifyError> {
     let mut connection = server.answering().await.map_err(VerifyError::Server)?;
     let databases = connection
         .query("SELECT datname FROM pg_catalog.pg_database WHERE datallowconn ORDER BY datname")
@@ -157,11 +165,11 @@ async fn ask(server: &mut Server, options: &VerifyOptions) -> Result<Vec<CheckOu
     for database in &databases {
         outcomes.push(read_all(server, database).await);
     }
-    for check in &options.checks {
+    for check in checks {
         outcomes.push(put(server, check, &databases).await);
     }
-    if !options.point.damaged_pages.is_empty() {
-        let damaged = options.point.damaged_pages.len();
+    if !point.damaged_pages.is_empty() {
+        let damaged = point.damaged_pages.len();
         let answer = format!("{damaged} pages were damaged on production when it was taken");
         outcomes.push(CheckOutcome { name: "page checksums".to_owned(), passed: false, answer });
     }

@@ -77,6 +77,8 @@ fn what_is_streamed_and_backed_up_is_seen_by_the_doctor_and_verified() {
     assert_eq!(verified["good"], true, "{verified:#}");
     let listed = world.json(&["backup", "list"]);
     assert_eq!(listed["restorePoints"][0]["state"], "verified", "{listed:#}");
+    let checked = world.json(&["vault", "check", "--deep"]);
+    assert_eq!(checked["sound"], true, "{checked:#}");
     snapshot!(world, "prune_dry_run", world.json(&["backup", "prune", "--dry-run"]));
 
     let (stopped, code) = streaming.stop();

@@ -316,7 +316,7 @@ impl Patient<'_> {
             format!("{} is readable; the server's is {said}", path.display()),
             "correct dataDirectory in the plan, or leave it out",
         );
-        if let Ok(stat) = rustix::fs::statvfs(&path.join("pg_wal")) {
+        if let Ok(stat) = rustix::fs::statvfs(path.join("pg_wal")) {
             let free = ByteCount(stat.f_bavail * stat.f_frsize);
             let found = format!("{free} free where the server keeps its WAL");
             findings.should(

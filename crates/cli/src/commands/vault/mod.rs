@@ -1,5 +1,6 @@
 //! `lifeboat vault`: make the vault, look at it, check and heal it.
 
+mod check;
 mod init;
 mod status;
 
@@ -13,6 +14,8 @@ pub enum Command {
     Init(init::Args),
     /// Show copies, keys and services
     Status,
+    /// Check that all is there and whole in every copy, and heal what is not
+    Check(check::Args),
 }
 
 /// Runs it.
@@ -22,6 +25,7 @@ pub enum Command {
 pub async fn run(settings: &Settings, command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Init(args) => init::run(settings, args).await,
+        Command::Check(args) => check::run(settings, args).await,
         Command::Status => status::run(settings).await,
     }
 }
