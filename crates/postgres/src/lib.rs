@@ -12,4 +12,6 @@ pub mod restore;
 pub mod server;
 pub mod slot;
 pub mod stream;
+pub mod target;
 pub mod verify;
+pub mod window;

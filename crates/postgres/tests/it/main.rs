@@ -5,4 +5,5 @@ mod fetch;
 mod recovery;
 mod server;
 mod stream;
+mod targets;
 mod targets_world;

@@ -2,8 +2,11 @@
 
 use lifeboat_base::{Lsn, ServiceName, SystemClock, SystemId, Timeline};
 use lifeboat_pgformat::{WalFileName, WalName};
+use lifeboat_postgres::backup::{self, BackupOptions};
+use lifeboat_postgres::client::Conninfo;
 use lifeboat_testkit::faulty::{FaultPlan, FaultyStore};
 use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation, scratch_directory};
+use lifeboat_vault::point::RestorePoint;
 use lifeboat_vault::wal::{self, WalArchive};
 use lifeboat_vault::{Copies, Vault, VaultCopy, address};
 use std::sync::Arc;
@@ -20,6 +23,10 @@ pub struct World {
 /// Small segments, so that there are many; all WAL kept, so that tests choose what is archived.
 pub fn options() -> ClusterOptions {
     ClusterOptions::new().wal_segment_mib(1).set("wal_keep_size", "1GB").set("autovacuum", "off")
+}
+
+pub fn conninfo(cluster: &Cluster) -> Conninfo {
+    Conninfo::parse(&cluster.conninfo(), &|_| None).unwrap()
 }
 
 impl World {
@@ -43,6 +50,20 @@ impl World {
         };
         let archive = WalArchive::establish(&vault, &service, known).await.unwrap();
         Self { cluster, vault, store, service, archive, scratch }
+    }
+
+    pub async fn backup(&self) -> RestorePoint {
+        let options = BackupOptions {
+            vault: self.vault.clone(),
+            service: self.service.clone(),
+            conninfo: conninfo(&self.cluster),
+            data_directory: Some(self.cluster.data_directory().to_owned()),
+            rate: None,
+            level: backup::DEFAULT_LEVEL,
+            workers: backup::DEFAULT_WORKERS,
+            progress: Arc::default(),
+        };
+        backup::run(&options).await.unwrap()
     }
 
     /// Puts the finished segments of the server into the vault, having finished the current one.
