@@ -1,6 +1,8 @@
 //! The commands and their arguments, as one tree; each command's own stand beside it.
 
-use crate::commands::{backup, completions, doctor, init, journal, man, plan, serve, stream, vault, wal};
+use crate::commands::{
+    backup, completions, doctor, init, journal, man, plan, restore, serve, status, stream, vault, wal,
+};
 use crate::settings::Global;
 use clap::{Parser, Subcommand};
 
@@ -37,6 +39,10 @@ pub enum Command {
     Stream(stream::Args),
     /// Stream, back up and prune as the plan says, until stopped
     Serve(serve::Args),
+    /// Show to which moments services can be taken back, what would be lost now, and what is wrong
+    Status(status::Args),
+    /// Take a service back to a moment, into a directory of its own
+    Restore(restore::Args),
     /// Bring single WAL files into the vault and out of it
     #[command(subcommand)]
     Wal(wal::Command),

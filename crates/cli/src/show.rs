@@ -17,3 +17,9 @@ pub fn ago(now: Timestamp, then: Timestamp) -> String {
         Err(_) => "in the future".to_owned(),
     }
 }
+
+/// A moment as exactly as PostgreSQL tells commits apart.
+#[must_use]
+pub fn precise(timestamp: Timestamp) -> String {
+    timestamp.strftime("%Y-%m-%d %H:%M:%S%.6fZ").to_string()
+}

@@ -9,7 +9,9 @@ pub mod init;
 pub mod journal;
 pub mod man;
 pub mod plan;
+pub mod restore;
 pub mod serve;
+pub mod status;
 pub mod stream;
 pub mod vault;
 pub mod wal;
@@ -34,6 +36,8 @@ pub async fn run(global: Global, command: Command, output: &Output) -> anyhow::R
         Command::Serve(args) => serve::run(&settings, args).await,
         Command::Journal(command) => journal::run(&settings, command).await,
         Command::Doctor(args) => doctor::run(&settings, args).await,
+        Command::Status(args) => status::run(&settings, args).await,
+        Command::Restore(args) => restore::run(&settings, args).await,
         Command::Completions(args) => completions::run(&settings, &args),
         Command::Man(args) => man::run(&settings, &args),
     }

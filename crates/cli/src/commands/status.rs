@@ -1,0 +1,277 @@
+//! `lifeboat status`: to which moments each service can be taken back, what would be lost now, and what is
+//! wrong.
+//!
+//! # Invariants
+//! - **S1 unknown is not well.** What cannot be asked (a server, a slot) is said to be unknown, and no green.
+
+use crate::output::{Exit, Style, Tone, clean};
+use crate::points::{self, PointView, State};
+use crate::settings::{self, Opened, Settings};
+use crate::show;
+use anyhow::Context;
+use jiff::Timestamp;
+use lifeboat_base::{ByteCount, Lsn, LsnRange, ServiceName, SystemId, Timeline, format_duration};
+use lifeboat_plan::Postgres;
+use lifeboat_postgres::client::{Connection, Purpose};
+use lifeboat_postgres::slot::{self, SlotHealth, SlotLimits};
+use lifeboat_postgres::window::{Window, window};
+use serde::Serialize;
+use std::time::Duration;
+
+/// How long a server may take to tell how its slot is.
+const SERVER_LIMIT: Duration = Duration::from_secs(10);
+
+/// Arguments of `lifeboat status`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Of this service alone.
+    service: Option<ServiceName>,
+}
+
+#[derive(Serialize)]
+struct Status {
+    services: Vec<ServiceStatus>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ServiceStatus {
+    service: ServiceName,
+    restore_points: usize,
+    newest: Option<PointView>,
+    last_verified: Option<PointView>,
+    windows: Vec<WindowView>,
+    exposure: Option<ExposureView>,
+    slot: Option<SlotView>,
+    problems: Vec<String>,
+    unknown: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WindowView {
+    system_id: SystemId,
+    timeline: Timeline,
+    spans: Vec<SpanView>,
+    holes: Vec<LsnRange>,
+    wal_end: Lsn,
+    last_commit: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SpanView {
+    from: Lsn,
+    from_time: Timestamp,
+    to: Lsn,
+    restore_points: usize,
+}
+
+/// What would be lost if the primary were lost now.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ExposureView {
+    flushed_on_server: Lsn,
+    durable: Lsn,
+    behind_bytes: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SlotView {
+    name: String,
+    exists: bool,
+    active: bool,
+    wal_status: String,
+    retained_bytes: u64,
+    keep_limit_bytes: Option<u64>,
+    alarm: Option<String>,
+}
+
+/// Shows it.
+///
+/// # Errors
+/// If the vault cannot be read.
+pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
+    let opened = settings.open().await?;
+    let services = match args.service {
+        Some(service) => vec![service],
+        None => points::services(&opened).await?,
+    };
+    let mut status = Status { services: Vec::new() };
+    for service in services {
+        status.services.push(look(&opened, service).await?);
+    }
+    let now = settings.clock.now();
+    settings.output.result("status", &status, |style| {
+        status.services.iter().map(|service| human(service, now, style)).collect::<Vec<_>>().join("\n")
+    })?;
+    let well = |service: &ServiceStatus| service.problems.is_empty() && service.unknown.is_empty();
+    Ok(if status.services.iter().all(well) { Exit::Good } else { Exit::Findings })
+}
+
+async fn look(opened: &Opened, service: ServiceName) -> anyhow::Result<ServiceStatus> {
+    let points = points::of_service(&opened.vault, &service).await?;
+    let windows = window(&opened.vault, &service).await;
+    let windows = windows.with_context(|| format!("the window of {service} is not known"))?;
+    let mut status = ServiceStatus {
+        restore_points: points.len(),
+        newest: points.last().cloned(),
+        last_verified: points.iter().rev().find(|point| point.state == State::Verified).cloned(),
+        windows: windows.iter().map(WindowView::new).collect(),
+        exposure: None,
+        slot: None,
+        problems: Vec::new(),
+        unknown: Vec::new(),
+        service,
+    };
+    if points.is_empty() {
+        status.problems.push("no restore point: it cannot be brought back at all".to_owned());
+    } else if windows.iter().all(|window| window.spans.is_empty()) {
+        status.problems.push("no restore point has its WAL in the vault".to_owned());
+    }
+    for window in &windows {
+        for hole in &window.holes {
+            let line = format!("a hole: WAL {hole} of timeline {} is not in the vault", window.timeline);
+            status.problems.push(line);
+        }
+    }
+    for point in points.iter().filter(|point| point.state == State::Failed) {
+        status.problems.push(format!("restore point {} failed its verification", point.id));
+    }
+    if let Ok(postgres) = opened.postgres(&status.service) {
+        let asked = tokio::time::timeout(SERVER_LIMIT, ask(&mut status, postgres)).await;
+        match asked {
+            Ok(Ok(())) => {}
+            // S1.
+            Ok(Err(error)) => status.unknown.push(format!("exposure and slot: {error:#}")),
+            Err(_) => status.unknown.push("exposure and slot: the server does not answer in time".to_owned()),
+        }
+    }
+    Ok(status)
+}
+
+/// Asks the server how far it is and how its slot is.
+async fn ask(status: &mut ServiceStatus, postgres: &Postgres) -> anyhow::Result<()> {
+    let info = settings::conninfo(postgres, &postgres.connection)?;
+    let slot = postgres.slot_name(&status.service)?;
+    let mut sql = Connection::connect(&info, Purpose::Sql).await?;
+    let health = slot::watch(&mut sql, slot.as_str()).await?;
+    let question = "SELECT (SELECT system_identifier FROM pg_control_system()) AS system, \
+         (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline";
+    let row = sql.query_one(question).await?;
+    let system = SystemId(row.parse::<i64>("system")? as u64);
+    let timeline = Timeline(row.parse("timeline")?);
+    let endpoint = sql.endpoint().to_string();
+    sql.close().await;
+    let ours = status.windows.iter().find(|w| w.system_id == system && w.timeline == timeline);
+    match ours {
+        Some(window) => {
+            let (flushed_on_server, durable) = (health.flushed, window.wal_end);
+            let behind_bytes = flushed_on_server.bytes_since(durable);
+            status.exposure = Some(ExposureView { flushed_on_server, durable, behind_bytes });
+        }
+        None => status.problems.push(format!(
+            "the server is on timeline {timeline} of cluster {system}, of which the vault has nothing"
+        )),
+    }
+    let alarm = slot::assess(slot.as_str(), &endpoint, &health, &SlotLimits::default());
+    let alarm = alarm.map(|alarm| alarm.to_string());
+    if postgres.stream.enabled {
+        status.problems.extend(alarm.clone());
+        if health.exists && !health.active {
+            status.problems.push("nobody streams: start `lifeboat serve` or `lifeboat stream`".to_owned());
+        }
+        status.slot = Some(SlotView::new(slot.as_str(), &health, alarm));
+    }
+    Ok(())
+}
+
+impl SlotView {
+    fn new(name: &str, health: &SlotHealth, alarm: Option<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            exists: health.exists,
+            active: health.active,
+            wal_status: health.wal_status.clone(),
+            retained_bytes: health.retained_bytes,
+            keep_limit_bytes: health.keep_limit_bytes,
+            alarm,
+        }
+    }
+}
+
+impl WindowView {
+    fn new(window: &Window) -> Self {
+        let span = |span: &lifeboat_postgres::window::Span| SpanView {
+            from: span.from,
+            from_time: span.from_time,
+            to: span.to,
+            restore_points: span.points.len(),
+        };
+        Self {
+            system_id: window.system_id,
+            timeline: window.timeline,
+            spans: window.spans.iter().map(span).collect(),
+            holes: window.holes.clone(),
+            wal_end: window.wal_end,
+            last_commit: window.last_commit,
+        }
+    }
+}
+
+fn human(status: &ServiceStatus, now: Timestamp, style: &Style) -> String {
+    let mut out = format!("{}\n", style.paint(Tone::Strong, status.service.as_str()));
+    let mut line = |name: &str, value: String| {
+        out.push_str(&format!("  {name:<14} {}\n", clean(&value)));
+    };
+    for window in &status.windows {
+        let count = window.spans.len();
+        for (index, span) in window.spans.iter().enumerate() {
+            let is_last = index + 1 == count;
+            let until = match window.last_commit {
+                Some(time) if is_last => format!("{} ({})", show::time(time), span.to),
+                _ => span.to.to_string(),
+            };
+            let from = show::time(span.from_time);
+            line("recoverable", format!("{from} to {until}, timeline {}", window.timeline));
+        }
+    }
+    match &status.exposure {
+        Some(exposure) if exposure.behind_bytes == 0 => {
+            line("exposure", format!("none: the vault has all, up to {}", exposure.durable));
+        }
+        Some(exposure) => {
+            let behind = ByteCount(exposure.behind_bytes);
+            line(
+                "exposure",
+                format!("{behind} of WAL ({} to {})", exposure.durable, exposure.flushed_on_server),
+            );
+        }
+        None => line("exposure", "unknown".to_owned()),
+    }
+    if let Some(slot) = &status.slot {
+        let streams = if slot.active { "streamed" } else { "nobody streams" };
+        let kept = ByteCount(slot.retained_bytes);
+        line("slot", format!("{}: {streams}, {}, keeps {kept}", slot.name, slot.wal_status));
+    }
+    match &status.newest {
+        Some(point) => line("newest backup", format!("{}, {}", show::ago(now, point.finished), point.id)),
+        None => line("newest backup", "none".to_owned()),
+    }
+    match status.last_verified.as_ref().and_then(|point| Some((point, point.verified_at?))) {
+        Some((point, at)) => {
+            let age = Duration::try_from(at.duration_since(point.finished)).unwrap_or_default();
+            let after = format!("{} after it was taken", format_duration(age));
+            line("last verified", format!("{}, {}, {after}", show::ago(now, at), point.id));
+        }
+        None => line("last verified", "never: `lifeboat backup verify` proves one".to_owned()),
+    }
+    for problem in &status.problems {
+        out.push_str(&format!("  {} {}\n", style.paint(Tone::Bad, "PROBLEM"), clean(problem)));
+    }
+    for unknown in &status.unknown {
+        out.push_str(&format!("  {} {}\n", style.paint(Tone::Doubtful, "UNKNOWN"), clean(unknown)));
+    }
+    out
+}
