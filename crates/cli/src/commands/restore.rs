@@ -178,6 +178,10 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     let mut watch = Stopwatch::start(settings);
     let resolved = resolve(settings, &opened, &args).await?;
     watch.lap("resolved");
+    if args.start {
+        // Known before the first byte is written.
+        recovery::installation(resolved.point.major)?;
+    }
     let into = std::path::absolute(&args.into).context("the directory has no absolute path")?;
     let wanted = Wanted {
         point: resolved.point.clone(),

@@ -2,4 +2,5 @@
 
 mod basics;
 mod protection;
+mod restoring;
 mod world;

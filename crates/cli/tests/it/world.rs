@@ -1,5 +1,6 @@
 //! A user's machine: a scratch directory, a plan, a vault, and the binary.
 
+use lifeboat_testkit::postgres::Installation;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -45,6 +46,8 @@ impl World {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
         command.args(arguments).current_dir(self.scratch.path()).stdin(Stdio::null());
         command.env("LIFEBOAT_PASSPHRASE", PASSPHRASE).env_remove("LIFEBOAT_PLAN").env("TZ", "UTC");
+        let programs = Installation::all().into_iter().map(|installation| installation.bin_dir);
+        command.env("LIFEBOAT_POSTGRES_BIN", std::env::join_paths(programs).unwrap());
         command
     }
 

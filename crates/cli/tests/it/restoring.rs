@@ -1,0 +1,102 @@
+//! From disaster back to a moment, as a user does it.
+
+use crate::protection::Streaming;
+use crate::snapshot;
+use crate::world::World;
+use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation};
+use serde_json::Value;
+
+/// A restored server that this test must end.
+struct Restored {
+    pid: i32,
+    address: String,
+    installation: Installation,
+}
+
+impl Restored {
+    fn of(document: &Value, installation: &Installation) -> Self {
+        let server = &document["server"];
+        Self {
+            pid: i32::try_from(server["pid"].as_i64().unwrap()).unwrap(),
+            address: server["address"].as_str().unwrap().to_owned(),
+            installation: installation.clone(),
+        }
+    }
+
+    fn psql(&self, sql: &str) -> Result<String, String> {
+        let mut command = self.installation.command("psql");
+        let output = command.args(["-XAtq", "-d", &self.address, "-c", sql]).output().unwrap();
+        match output.status.success() {
+            true => Ok(String::from_utf8(output.stdout).unwrap().trim().to_owned()),
+            false => Err(String::from_utf8(output.stderr).unwrap()),
+        }
+    }
+}
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.pid) {
+            // It has ended already, or the test has failed.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
+        }
+    }
+}
+
+fn back_to_before_the_mistake(installation: &Installation) {
+    let world = World::new();
+    let cluster = Cluster::start(installation, &ClusterOptions::new());
+    cluster.psql("CREATE TABLE ledger (id int PRIMARY KEY)");
+    world.plan(&cluster.conninfo());
+    world.run(&["vault", "init"]).expect(0);
+    let streaming = Streaming::start(&world);
+    world.run(&["backup", "run", "ledger-db"]).expect(0);
+    cluster.psql("INSERT INTO ledger SELECT generate_series(1, 1000)");
+    let wrong = cluster.psql("BEGIN; DELETE FROM ledger; SELECT txid_current(); COMMIT");
+    let wrong = wrong.split_whitespace().find(|word| word.parse::<u64>().is_ok()).unwrap().to_owned();
+    cluster.psql("INSERT INTO ledger VALUES (0)");
+    // Stopping makes all that has arrived durable.
+    world.run(&["doctor", "--deep"]);
+    assert_eq!(streaming.stop().1, Some(0));
+    cluster.kill9();
+    cluster.erase_data_directory();
+
+    let status = world.run(&["status", "--json"]).expect(1).json();
+    let service = &status["services"][0];
+    assert!(service["unknown"][0].as_str().unwrap().contains("exposure"), "{status:#}");
+    assert_eq!(service["problems"].as_array().unwrap().len(), 0, "{status:#}");
+
+    let to = format!("before:xid:{wrong}");
+    let restore = ["restore", "ledger-db", "--to", &to, "--into", "back"];
+    let planned = world.json(&[&restore[..], &["--dry-run"]].concat());
+    assert_eq!(planned["restored"], false, "{planned:#}");
+    assert!(!world.path("back").exists());
+    let done = world.json(&[&restore[..], &["--start"]].concat());
+    let before = Restored::of(&done, installation);
+    assert_eq!(before.psql("SELECT count(*) FROM ledger").unwrap(), "1000");
+    before.psql("INSERT INTO ledger VALUES (-1)").unwrap_err();
+    // R2: read-only until told; the helper is still there when it is.
+    assert_eq!(before.psql("SELECT pg_promote()").unwrap(), "t");
+    before.psql("INSERT INTO ledger VALUES (-1)").unwrap();
+    let refused = world.run(&restore).expect(2);
+    assert!(refused.stderr.contains("server runs in"), "{}", refused.stderr);
+
+    let done = world.json(&["restore", "ledger-db", "--into", "latest", "--start", "--promote"]);
+    let latest = Restored::of(&done, installation);
+    assert_eq!(latest.psql("SELECT string_agg(id::text, ',') FROM ledger").unwrap(), "0");
+    latest.psql("INSERT INTO ledger VALUES (-1)").unwrap();
+    let outside = world.run(&["restore", "ledger-db", "--to", "2001-01-01T00:00:00Z", "--into", "never"]);
+    let outside = outside.expect(2);
+    assert!(outside.stderr.contains("What can be reached"), "{}", outside.stderr);
+    snapshot!(world, "restore", planned);
+    assert_eq!(world.json(&["journal", "verify"])["sound"], true);
+}
+
+#[test]
+fn back_to_before_the_mistake_on_the_oldest_version() {
+    back_to_before_the_mistake(&Installation::oldest());
+}
+
+#[test]
+fn back_to_before_the_mistake_on_the_newest_version() {
+    back_to_before_the_mistake(&Installation::newest());
+}
