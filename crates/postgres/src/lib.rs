@@ -5,10 +5,12 @@
 //! Deliberately absent: when to do any of it (`core`), and what a plan says.
 
 pub mod backup;
+pub mod catalogue;
 pub mod client;
 pub mod fetch;
 pub mod push;
 pub mod restore;
+pub mod search;
 pub mod server;
 pub mod slot;
 pub mod stream;

@@ -3,6 +3,7 @@
 mod client;
 mod fetch;
 mod recovery;
+mod search;
 mod server;
 mod stream;
 mod targets;

@@ -1,0 +1,329 @@
+//! Answers *what destroyed the data, and when* from the archived WAL.
+//!
+//! Reads a stretch of WAL record by record (`pgformat::search` counts), gives relations their names from
+//! catalogue snapshots, and tells each suspect transaction with the target that recovers to right before it.
+//!
+//! # Invariants
+//! - **Q1 only what was committed in the stretch** is told. Reading begins [`WARM_UP_BYTES`] earlier, so that
+//!   transactions that began before it are counted in full, unless they are older still.
+//! - **Q2 bounded.** At most [`FINDINGS_LIMIT`] findings and [`SNAPSHOTS_LIMIT`] snapshots.
+//! - **Q3 gaps are named.** Holes and damage in the stretch are told beside the findings, not skipped silently.
+
+use crate::catalogue::{self, CatalogueError};
+use crate::target::find::first_after;
+use crate::target::line::{Line, Timelines};
+use crate::target::scan::scan;
+use crate::target::{ScanError, Target};
+use jiff::{SignedDuration, Timestamp};
+use lifeboat_base::{Lsn, LsnRange, ServiceName, SystemId, Timeline};
+use lifeboat_pgformat::CatalogueSnapshot;
+use lifeboat_pgformat::search::{Effect, EffectKind, Search, SearchOptions, Suspect};
+use lifeboat_vault::Vault;
+use lifeboat_vault::wal::{self, WalArchive, WalError};
+use std::ops::ControlFlow;
+
+/// Findings in one answer.
+pub const FINDINGS_LIMIT: usize = 10_000;
+/// Snapshots that give names.
+pub const SNAPSHOTS_LIMIT: usize = 16;
+/// Read before the stretch (Q1).
+pub const WARM_UP_BYTES: u64 = 64 << 20;
+
+/// An end of the stretch to search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// By commit time.
+    Time(Timestamp),
+    /// By position.
+    Lsn(Lsn),
+}
+
+/// What to look for, and where.
+#[derive(Debug, Clone)]
+pub struct SearchRequest {
+    /// Commits from here on; from the beginning of the WAL if left out.
+    pub from: Option<Bound>,
+    /// Commits up to here; to the end if left out.
+    pub to: Option<Bound>,
+    /// Only this table: `orders`, `public.orders` or `shop.public.orders`.
+    pub table: Option<String>,
+    /// Changed rows from which on they are told.
+    pub min_rows: u64,
+    /// Whether rewrites (`VACUUM FULL`) are told although nothing else happened.
+    pub rewrites: bool,
+    /// The timeline; the newest if left out.
+    pub timeline: Option<Timeline>,
+    /// The cluster; may be left out where there has been only one.
+    pub system: Option<SystemId>,
+}
+
+impl Default for SearchRequest {
+    fn default() -> Self {
+        Self {
+            from: None,
+            to: None,
+            table: None,
+            min_rows: 1000,
+            rewrites: false,
+            timeline: None,
+            system: None,
+        }
+    }
+}
+
+/// How far a search is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SearchProgress {
+    /// Where it reads.
+    pub at: Lsn,
+    /// Bytes read.
+    pub done_bytes: u64,
+    /// Bytes to read.
+    pub total_bytes: u64,
+}
+
+/// One suspect transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What it did.
+    pub suspect: Suspect,
+    /// Recovers to right before it.
+    pub target: Target,
+}
+
+/// What a search found.
+#[derive(Debug)]
+pub struct SearchReport {
+    /// The cluster.
+    pub system_id: SystemId,
+    /// The timeline.
+    pub timeline: Timeline,
+    /// Stretches that were searched.
+    pub searched: Vec<LsnRange>,
+    /// What lies between them and is not in the vault (Q3).
+    pub holes: Vec<LsnRange>,
+    /// Oldest first.
+    pub findings: Vec<Finding>,
+    /// There are more findings; ask for more rows, one table or less time.
+    pub is_cut: bool,
+    /// Transactions that were too many or too large to count in full.
+    pub is_incomplete: bool,
+    /// What ended the search early (Q3).
+    pub ended_by: Option<ScanError>,
+    /// Where the catalogue snapshots that gave names were taken.
+    pub snapshots: Vec<Lsn>,
+}
+
+/// Why nothing was searched.
+#[derive(Debug, thiserror::Error)]
+pub enum SearchError {
+    /// No WAL.
+    #[error("the vault holds no WAL of {0}")]
+    NoWal(ServiceName),
+    /// Several clusters.
+    #[error(
+        "{service} has been several clusters ({}): say which by its system identifier",
+        have.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    Several {
+        /// The service.
+        service: ServiceName,
+        /// Them.
+        have: Vec<SystemId>,
+    },
+    /// No such timeline.
+    #[error("the vault has no WAL of timeline {0}")]
+    UnknownTimeline(Timeline),
+    /// The WAL's names.
+    #[error("the WAL in the vault cannot be listed")]
+    Wal(#[source] WalError),
+    /// The bounds.
+    #[error("the bounds of the search cannot be found")]
+    Bounds(#[source] ScanError),
+    /// The names.
+    #[error("the names of relations cannot be read")]
+    Catalogue(#[source] CatalogueError),
+}
+
+/// Searches; `progress` is told once a segment.
+///
+/// # Errors
+/// [`SearchError`]; damage on the way ends the search and is in the report.
+pub async fn search(
+    vault: &Vault,
+    service: &ServiceName,
+    request: &SearchRequest,
+    progress: &(dyn Fn(SearchProgress) + Sync),
+) -> Result<SearchReport, SearchError> {
+    let line = line(vault, service, request).await?;
+    let ranges = ranges(&line, request).await.map_err(SearchError::Bounds)?;
+    let (begin, end) = match (ranges.first(), ranges.last()) {
+        (Some(first), Some(last)) => (first.start, last.end),
+        _ => (Lsn(0), Lsn(0)),
+    };
+    let system_id = line.archive().cluster().system_id;
+    let snapshots = snapshots(vault, service, system_id, begin, end).await?;
+    let mut report = SearchReport {
+        system_id,
+        timeline: line.timeline(),
+        searched: Vec::new(),
+        holes: holes(&ranges),
+        findings: Vec::new(),
+        is_cut: false,
+        is_incomplete: false,
+        ended_by: None,
+        snapshots: snapshots.iter().map(|snapshot| snapshot.lsn).collect(),
+    };
+    let options = SearchOptions { min_rows: request.min_rows, rewrites: request.rewrites };
+    let mut search = Search::new(options, snapshots);
+    let total_bytes = ranges.iter().map(LsnRange::len).sum();
+    let mut done_bytes = 0;
+    for range in ranges {
+        let on_the_way = |at: Lsn| {
+            progress(SearchProgress {
+                at,
+                done_bytes: done_bytes + at.bytes_since(range.start),
+                total_bytes,
+            });
+        };
+        let outcome = one_stretch(&line, range, request, &mut search, &mut report, &on_the_way).await;
+        done_bytes += range.len();
+        report.searched.push(range);
+        if let Err(error) = outcome {
+            report.ended_by = Some(error);
+        }
+        if report.is_cut || report.ended_by.is_some() {
+            break;
+        }
+    }
+    report.is_incomplete = search.is_incomplete();
+    Ok(report)
+}
+
+/// Searches one contiguous stretch.
+async fn one_stretch(
+    line: &Line,
+    range: LsnRange,
+    request: &SearchRequest,
+    search: &mut Search,
+    report: &mut SearchReport,
+    progress: &(dyn Fn(Lsn) + Sync),
+) -> Result<(), ScanError> {
+    let segment_bytes = line.segment_bytes();
+    let holding = line.stretches().iter().find(|s| s.start <= range.start && range.start < s.end);
+    let floor = holding.map_or(range.start, |stretch| stretch.start);
+    let start = Lsn(range.start.0.saturating_sub(WARM_UP_BYTES)).max(floor);
+    let mut next_told = range.start;
+    scan(line, LsnRange { start, end: range.end }, Search::wanted(), |record| {
+        if record.lsn >= next_told {
+            progress(record.lsn);
+            next_told = record.lsn.advance(segment_bytes);
+        }
+        let Some(mut suspect) = search.feed(record)?.filter(|_| record.lsn >= range.start) else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        if let Some(table) = &request.table {
+            suspect.what.retain(|effect| is_of_table(effect, table));
+        }
+        if suspect.what.is_empty() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        if report.findings.len() >= FINDINGS_LIMIT {
+            report.is_cut = true;
+            return Ok(ControlFlow::Break(()));
+        }
+        let target = Target::BeforeXid(suspect.xid);
+        report.findings.push(Finding { suspect, target });
+        Ok(ControlFlow::Continue(()))
+    })
+    .await
+}
+
+/// Whether an effect is on `table`, by as much of its name as was given, or by its file.
+fn is_of_table(effect: &Effect, table: &str) -> bool {
+    // With its database goes every table.
+    if effect.kind == EffectKind::DropDatabase {
+        return true;
+    }
+    if effect.file.is_some_and(|file| file.to_string() == table) {
+        return true;
+    }
+    let Some(relation) = &effect.relation else { return false };
+    let in_schema = format!("{}.{}", relation.schema, relation.name);
+    let in_database = effect.database_name.as_ref().map(|database| format!("{database}.{in_schema}"));
+    table == relation.name || table == in_schema || in_database.is_some_and(|name| table == name)
+}
+
+async fn line(vault: &Vault, service: &ServiceName, request: &SearchRequest) -> Result<Line, SearchError> {
+    let mut clusters = wal::clusters(vault, service).await.map_err(SearchError::Wal)?;
+    clusters.retain(|cluster| request.system.is_none_or(|wanted| wanted == cluster.system_id));
+    if clusters.len() > 1 {
+        let have = clusters.iter().map(|cluster| cluster.system_id).collect();
+        return Err(SearchError::Several { service: service.clone(), have });
+    }
+    let no_wal = || SearchError::NoWal(service.clone());
+    let cluster = clusters.pop().ok_or_else(no_wal)?;
+    let archive = WalArchive::of(vault, service, cluster).map_err(SearchError::Wal)?;
+    let timelines = Timelines::load(&archive).await.map_err(SearchError::Wal)?;
+    let timeline = match request.timeline {
+        Some(chosen) if !timelines.all().any(|timeline| timeline == chosen) => {
+            return Err(SearchError::UnknownTimeline(chosen));
+        }
+        Some(chosen) => chosen,
+        None => timelines.all().next_back().ok_or_else(no_wal)?,
+    };
+    Ok(timelines.line(timeline))
+}
+
+/// What of the line's stretches lies between the bounds.
+async fn ranges(line: &Line, request: &SearchRequest) -> Result<Vec<LsnRange>, ScanError> {
+    let mut ranges = Vec::new();
+    for stretch in line.stretches() {
+        let start = match request.from {
+            None => Some(stretch.start),
+            Some(Bound::Lsn(lsn)) => Some(lsn.max(stretch.start)),
+            // The first commit at the time or later.
+            Some(Bound::Time(time)) => {
+                let before = time.saturating_sub(SignedDuration::from_micros(1)).unwrap_or(Timestamp::MIN);
+                first_after(line, *stretch, before).await?.map(|moment| moment.lsn)
+            }
+        };
+        let end = match request.to {
+            None => stretch.end,
+            Some(Bound::Lsn(lsn)) => lsn.min(stretch.end),
+            Some(Bound::Time(time)) => {
+                first_after(line, *stretch, time).await?.map_or(stretch.end, |moment| moment.lsn)
+            }
+        };
+        let range = start.map(|start| LsnRange { start, end });
+        ranges.extend(range.filter(|range| !range.is_empty()));
+    }
+    Ok(ranges)
+}
+
+fn holes(ranges: &[LsnRange]) -> Vec<LsnRange> {
+    ranges.windows(2).map(|pair| LsnRange { start: pair[0].end, end: pair[1].start }).collect()
+}
+
+/// The newest snapshot from before the stretch, and those in it; if there is none, the first after it.
+async fn snapshots(
+    vault: &Vault,
+    service: &ServiceName,
+    system: SystemId,
+    begin: Lsn,
+    end: Lsn,
+) -> Result<Vec<CatalogueSnapshot>, SearchError> {
+    let all = catalogue::list(vault, service, system).await.map_err(SearchError::Catalogue)?;
+    let before = all.iter().rev().find(|lsn| **lsn <= begin);
+    let within = all.iter().filter(|lsn| begin < **lsn && **lsn < end);
+    let mut wanted: Vec<Lsn> = before.into_iter().chain(within).copied().take(SNAPSHOTS_LIMIT).collect();
+    if wanted.is_empty() {
+        wanted.extend(all.iter().find(|lsn| **lsn >= end));
+    }
+    let mut snapshots = Vec::new();
+    for lsn in wanted {
+        let snapshot = catalogue::load(vault, service, system, lsn).await;
+        snapshots.push(snapshot.map_err(SearchError::Catalogue)?);
+    }
+    Ok(snapshots)
+}
