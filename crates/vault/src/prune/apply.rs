@@ -130,9 +130,17 @@ impl Run<'_> {
 
     async fn act(&mut self) -> Result<(), PruneError> {
         self.carry_out_due().await?;
-        let (tombs, _, verdicts) = look(self.vault, self.options).await?;
+        let (tombs, facts, verdicts) = look(self.vault, self.options).await?;
         let buries_at_once = self.bury(&tombs, &verdicts).await?;
         self.outcome.verdicts = verdicts;
+        for pin in &facts.pins {
+            // I2 of `pins`: whoever still needs it writes it anew with the next refresh.
+            let is_known = tombs.forgotten.contains(&(pin.id.clone(), pin.number));
+            if is_known && pin.looks_forgotten(self.vault.clock().now()) {
+                self.fenced.confirm().await.map_err(self.fence())?;
+                pins::take_away(self.vault, &self.options.service, pin).await;
+            }
+        }
         if buries_at_once {
             self.carry_out_due().await?;
         }

@@ -1,5 +1,6 @@
 //! The vault over stores that fail, lag, lie and die.
 
+mod chaos;
 mod check;
 mod fixture;
 mod journal;

@@ -237,3 +237,20 @@ async fn a_backup_whose_layer_was_taken_for_garbage_does_not_become_a_lie() {
     let published = points::publish(&vault, &point(&vault, "late", POINTS + 1, &[&layer])).await;
     assert!(matches!(published, Err(WriteError::Incomplete { .. })), "{published:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn i2_a_forgotten_pin_ends_with_the_second_prune_that_sees_it() {
+    let world = World::new(1, 1).await;
+    let vault = world.vault().await;
+    fill(&world, &vault, POINTS).await;
+    let _killed = pins::put(&vault, &service(), Purpose::Restore, Some("p1"), "a restore").await.unwrap();
+    let _held = pins::put(&vault, &service(), Purpose::Hold, Some("p2"), "a person").await.unwrap();
+    prune(&vault, Duration::ZERO).await.unwrap();
+    assert_eq!(ids(&vault).await, ["p1", "p2", "p3", "p4"]);
+    world.clock.pass(Duration::from_secs(49 * 3_600));
+    prune(&vault, Duration::ZERO).await.unwrap();
+    assert_eq!(ids(&vault).await, ["p1", "p2", "p3", "p4"], "one look is not enough");
+    prune(&vault, Duration::ZERO).await.unwrap();
+    assert_eq!(ids(&vault).await, ["p2", "p3", "p4"]);
+    assert_eq!(pins::list(&vault, &service()).await.unwrap().len(), 1);
+}
