@@ -130,6 +130,15 @@ async fn e4_a_lost_reply_neither_loses_the_lease_nor_stretches_it() {
     assert!(matches!(first.renew().await, Err(LeaseError::Unknown { .. })));
     first.renew().await.unwrap();
     assert!(first.still_held() && is_busy(Lease::acquire(&two, &scope("run"), "two").await));
+    // A slow reply: the time runs from the asking.
+    let slow = Duration::from_secs(2);
+    world.plan(0, FaultPlan::none().first(Select::kind(OperationKind::Create), 1, Fault::Delay(slow)));
+    first.renew().await.unwrap();
+    let little = Duration::from_millis(10);
+    tokio::time::sleep(Timing::DEFAULT.hold() - slow - little).await;
+    assert!(first.still_held());
+    tokio::time::sleep(2 * little).await;
+    assert!(!first.still_held());
 }
 
 #[tokio::test(start_paused = true)]

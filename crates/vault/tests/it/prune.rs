@@ -94,12 +94,11 @@ fn plain(name: String) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn r1_a_copy_that_keeps_a_manifest_keeps_all_that_it_needs() {
-    for away in 0..2 {
+    for (away, part) in [(0, "services"), (1, "services"), (0, "points"), (1, "points"), (1, "p1")] {
         let world = World::new(2, 2).await;
         let vault = world.vault().await;
         fill(&world, &vault, POINTS).await;
-        let plan =
-            FaultPlan::none().on(Select::kind(OperationKind::Delete).named("services"), Fault::Unavailable);
+        let plan = FaultPlan::none().on(Select::kind(OperationKind::Delete).named(part), Fault::Unavailable);
         world.plan(away, plan);
         let outcome = prune(&vault, Duration::ZERO).await.unwrap();
         assert!(!outcome.left.is_empty());
@@ -217,6 +216,33 @@ async fn r5_a_zombie_deletes_nothing_more() {
         assert!(journal::verify(&vault).await.unwrap().is_sound());
     }
     assert!(stopped > 5, "{stopped}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn r5_a_zombie_that_wakes_before_it_deletes_is_stopped_by_the_home() {
+    for look in 1..=8 {
+        let world = World::new(1, 1).await;
+        let vault = world.vault().await;
+        fill(&world, &vault, POINTS).await;
+        let zombies = lifeboat_base::ManualClock::new(lifeboat_base::Clock::now(world.clock.as_ref()), 9);
+        let zombie = world.open_with(std::sync::Arc::new(zombies)).await;
+        // It falls asleep while it looks at the pins: some of these looks are the last before it deletes.
+        let pins = Select::kind(OperationKind::List).named("pins");
+        world.plan(0, FaultPlan::none().nth(pins, look, Fault::Delay(Duration::from_secs(50))));
+        let other = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            let mut generous = options(Duration::ZERO);
+            generous.policy.last = Some(POINTS as u32);
+            let heir = prune::run(&vault, "heir", &generous).await;
+            (heir, ids(&vault).await)
+        };
+        let (slept, (heir, before)) = tokio::join!(prune(&zombie, Duration::ZERO), other);
+        if slept.is_err() {
+            heir.unwrap();
+            assert_eq!(ids(&vault).await, before, "look {look}: the heir has spared them");
+            assert_restorable(&vault, 0).await;
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
