@@ -7,4 +7,5 @@ mod search;
 mod server;
 mod stream;
 mod targets;
+mod targets_recovery;
 mod targets_world;

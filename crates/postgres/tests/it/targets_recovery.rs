@@ -1,0 +1,189 @@
+//! From a target to a server that holds just what the target says: a real PostgreSQL recovers, its
+//! `restore_command` asking the helper.
+
+use crate::targets_world::{World, options};
+use lifeboat_base::{Lsn, Timeline};
+use lifeboat_postgres::fetch::{HelperOptions, request, serve_helper};
+use lifeboat_postgres::restore::{self, RestoreOptions, Stop};
+use lifeboat_postgres::server::{self, Server, ServerError, StartOptions};
+use lifeboat_postgres::target::{Resolved, Target, reached, resolve};
+use lifeboat_testkit::postgres::{Cluster, Installation, give_to_server_user};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const SOCKET: &str = "LIFEBOAT_TEST_SOCKET";
+const FILE: &str = "LIFEBOAT_TEST_FILE";
+const TO: &str = "LIFEBOAT_TEST_TO";
+
+/// What PostgreSQL runs: this test's own program, as `restore_command`.
+#[test]
+#[ignore = "is the restore_command of the tests below"]
+fn as_restore_command() {
+    let (Ok(socket), Ok(file), Ok(to)) = (std::env::var(SOCKET), std::env::var(FILE), std::env::var(TO))
+    else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let delivery = runtime.block_on(request(Path::new(&socket), &file, Path::new(&to)));
+    std::process::exit(delivery.map_or(255, |delivery| delivery.exit_code().into()));
+}
+
+/// This program where the server's user can run it.
+fn program(world: &World) -> PathBuf {
+    let copy = world.scratch.path().join("it");
+    if !copy.exists() {
+        std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+        give_to_server_user(&copy);
+    }
+    copy
+}
+
+fn insert(cluster: &Cluster, value: i32) -> u32 {
+    let xid = cluster.psql(&format!("INSERT INTO ledger VALUES ({value}) RETURNING pg_current_xact_id()"));
+    xid.lines().next().unwrap().trim().parse().unwrap()
+}
+
+/// Restores and recovers to `resolved`; the rows that are there then.
+async fn recover(world: &World, resolved: &Resolved, promote: bool) -> Result<String, ServerError> {
+    let number = std::fs::read_dir(world.scratch.path()).unwrap().count();
+    let into = world.scratch.path().join(format!("restored-{number}"));
+    let socket = world.scratch.path().join(format!("{number}.sock"));
+    let restore_command = format!(
+        "{SOCKET}='{}' {FILE}=%f {TO}=%p {} --ignored --exact targets_recovery::as_restore_command",
+        socket.display(),
+        program(world).display()
+    );
+    let account = server::server_account().unwrap();
+    let options = RestoreOptions {
+        vault: world.vault.clone(),
+        point: resolved.point.clone(),
+        recovery: resolved.recovery(restore_command),
+        into: into.clone(),
+        tablespaces: std::collections::BTreeMap::new(),
+        owner: account.map(server::Account::pair),
+        delta: false,
+        workers: 2,
+        progress: Arc::default(),
+    };
+    let plan = restore::plan(&options).await.unwrap();
+    restore::apply(&options, plan).await.unwrap();
+    let clock = world.vault.clock().clone();
+    let helper = HelperOptions {
+        owner: account.map(server::Account::pair),
+        ..HelperOptions::new(world.archive.clone(), socket, into.clone(), clock)
+    };
+    let (ready, is_ready) = tokio::sync::oneshot::channel();
+    let helper = tokio::spawn(serve_helper(helper, move || ready.send(()).unwrap()));
+    is_ready.await.unwrap();
+    let installation = world.cluster.installation();
+    let outcome = async {
+        let mut server = Server::start(&StartOptions {
+            directory: into,
+            installation: server::Installation {
+                bin_dir: installation.bin_dir.clone(),
+                major: installation.major,
+            },
+            account,
+            port: 5432,
+            users: vec!["postgres".to_owned()],
+        })?;
+        let stop = Stop::At { lsn: resolved.stop, inclusive: resolved.inclusive };
+        let replayed = server.recovered(stop, &|_| ()).await?;
+        reached(replayed, resolved).unwrap();
+        if promote {
+            server.promote().await?;
+        }
+        let mut connection = server.answering().await?;
+        let row = connection
+            .query_one("SELECT coalesce(string_agg(i::text, ' ' ORDER BY i), '') AS rows FROM ledger")
+            .await
+            .unwrap();
+        let rows = row.text("rows").unwrap().to_owned();
+        server.stop().await?;
+        Ok(rows)
+    };
+    let outcome = outcome.await;
+    helper.abort();
+    outcome
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t3_a_real_server_recovers_to_just_what_the_target_says() {
+    let (oldest, newest) = (Installation::oldest(), Installation::newest());
+    for (installation, targets) in [(&oldest, 2), (&newest, 6)] {
+        let world = World::start(installation, &options()).await;
+        world.cluster.psql("CREATE TABLE ledger (i int)");
+        world.backup().await;
+        insert(&world.cluster, 1);
+        world.cluster.psql("CREATE TABLE bulk AS SELECT md5(g::text) FROM generate_series(1, 40000) g");
+        let second = insert(&world.cluster, 2);
+        let time = world.cluster.psql(
+            "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
+        );
+        let third = insert(&world.cluster, 3);
+        let after_third: Lsn = crate::targets_world::position(&world.cluster);
+        world.cluster.psql("SELECT pg_create_restore_point('before four')");
+        insert(&world.cluster, 4);
+        world.archive_all().await;
+        insert(&world.cluster, 5);
+        world.archive_piece(Timeline(1)).await;
+        for (target, rows) in [
+            (Target::Latest, "1 2 3 4 5"),
+            (Target::BeforeXid(third), "1 2"),
+            (Target::Xid(second), "1 2"),
+            (time.trim().parse().unwrap(), "1 2"),
+            (Target::Lsn(after_third), "1 2 3"),
+            (Target::Name("before four".to_owned()), "1 2 3"),
+        ]
+        .into_iter()
+        .take(targets)
+        {
+            let resolved = resolve(&world.vault, &world.service, &target, None).await.unwrap();
+            let found = recover(&world, &resolved, target == Target::Latest).await.unwrap();
+            assert_eq!(found, rows, "{target}: {resolved}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t2_each_branch_of_history_can_be_recovered_to() {
+    let world = World::start(&Installation::newest(), &options()).await;
+    world.cluster.psql("CREATE TABLE ledger (i int)");
+    world.backup().await;
+    let shared = insert(&world.cluster, 1);
+    let standby = world.cluster.standby(&options());
+    standby.promote();
+    insert(&standby, 2);
+    insert(&world.cluster, 3);
+    world.archive_all().await;
+    world.archive_of(&standby, |file| file.timeline == Timeline(2)).await;
+    for (target, timeline, rows) in [
+        (Target::Latest, None, "1 2"),
+        (Target::Latest, Some(Timeline(2)), "1 2"),
+        (Target::Latest, Some(Timeline(1)), "1 3"),
+        (Target::Xid(shared), Some(Timeline(2)), "1"),
+    ] {
+        let resolved = resolve(&world.vault, &world.service, &target, timeline).await.unwrap();
+        let found = recover(&world, &resolved, true).await.unwrap();
+        assert_eq!(found, rows, "{target} on {timeline:?}: {resolved}");
+    }
+}
+
+/// X1, as PostgreSQL sees it: a server whose WAL cannot be had does not open.
+#[tokio::test(flavor = "multi_thread")]
+async fn x1_a_server_whose_wal_is_lost_on_the_way_does_not_open() {
+    let world = World::start(&Installation::newest(), &options()).await;
+    world.cluster.psql("CREATE TABLE ledger (i int)");
+    world.backup().await;
+    insert(&world.cluster, 1);
+    world.cluster.psql("CREATE TABLE bulk AS SELECT md5(g::text) FROM generate_series(1, 40000) g");
+    let files = world.archive_all().await;
+    let resolved = resolve(&world.vault, &world.service, &Target::Latest, None).await.unwrap();
+    let lost = files[files.len() - 2];
+    let system = world.archive.cluster().system_id;
+    let name = lifeboat_vault::names::wal_segment(&world.service, system, lost.timeline, &lost.to_string());
+    assert!(world.vault.copies().delete(vec![name]).await.is_empty());
+    let error = recover(&world, &resolved, false).await.unwrap_err();
+    // It ends by itself, before or while it is asked how far it is.
+    assert!(matches!(error, ServerError::Ended { .. } | ServerError::Client(_)), "{error}");
+}
