@@ -7,7 +7,7 @@ use super::{CheckError, FindingKind, PointReport};
 use crate::layer::LayerReader;
 use crate::lease::Fenced;
 use crate::point::RestorePoint;
-use crate::prune::{self, FactsError, Item, Tombs};
+use crate::prune::{self, Buried, FactsError, Tombs};
 use crate::wal::{Cluster, Coverage, WalArchive, merge};
 use crate::{names, point};
 use lifeboat_base::{Lsn, LsnRange, ServiceName, SystemId, Timeline};
@@ -56,30 +56,6 @@ struct Covered {
 
 type Wal = BTreeMap<(SystemId, Timeline), Covered>;
 
-/// What was pruned of a service.
-struct Dead {
-    service: ServiceName,
-    tombs: Tombs,
-    segments: BTreeMap<SystemId, u64>,
-}
-
-impl Dead {
-    fn is_dead(&self, name: &str) -> bool {
-        let bytes = |system| self.segments.get(&system).copied().unwrap_or(0);
-        self.tombs.buries(&self.service, name, bytes)
-    }
-
-    /// Whether all of `range` was pruned.
-    fn covers(&self, system: SystemId, timeline: Timeline, range: LsnRange) -> bool {
-        let gone = self.tombs.gone.iter().filter_map(|item| match item {
-            Item::Wal { system: s, timeline: t, range } if *s == system && *t == timeline => Some(*range),
-            _ => None,
-        });
-        let gone = Coverage { stretches: merge(gone.collect()), stored_bytes: 0 };
-        gone.covers(range)
-    }
-}
-
 /// Checks one service.
 pub(super) async fn check(examiner: &mut Examiner<'_>, service: &ServiceName) -> Result<(), CheckError> {
     if let Some(repair) = examiner.options.repair.clone() {
@@ -99,7 +75,7 @@ async fn check_fenced(examiner: &mut Examiner<'_>, service: &ServiceName) -> Res
     let mut archives = archives(examiner, service).await?;
     let segments = archives.iter().map(|a| (a.cluster().system_id, a.segment_size().bytes())).collect();
     let tombs = tombs(examiner, service).await?;
-    let dead = Dead { service: service.clone(), tombs, segments };
+    let dead = Buried::new(service, &tombs, segments);
     let (points, manifests) = check_points(examiner, service, &dead).await?;
     archives.extend(archives_of_points(examiner, service, &points, &archives));
     let layers = check_layers(examiner, service, &points, &dead).await?;
@@ -108,7 +84,7 @@ async fn check_fenced(examiner: &mut Examiner<'_>, service: &ServiceName) -> Res
         check_wal(examiner, service, archive, &dead, &mut wal).await?;
     }
     let group = examiner.list(&format!("{}/catalogues", names::service(service))).await;
-    examiner.examine(objects(group, |_| Kind::Sealed(None)), &|name| dead.is_dead(name)).await?;
+    examiner.examine(objects(group, |_| Kind::Sealed(None)), &|name| dead.holds(name)).await?;
     for point in &points {
         judge_point(examiner, service, point, &manifests, &layers, &wal);
     }
@@ -177,13 +153,13 @@ type Manifests = BTreeMap<String, Vec<State>>;
 async fn check_points(
     examiner: &mut Examiner<'_>,
     service: &ServiceName,
-    dead: &Dead,
+    dead: &Buried,
 ) -> Result<(Vec<RestorePoint>, Manifests), CheckError> {
     let group = examiner.list(&names::points(service)).await;
     let names: Vec<String> = group.keys().cloned().collect();
-    let states = examiner.examine(objects(group, |_| Kind::Vital), &|name| dead.is_dead(name)).await?;
+    let states = examiner.examine(objects(group, |_| Kind::Vital), &|name| dead.holds(name)).await?;
     let mut points = Vec::new();
-    for name in names.iter().filter(|name| !dead.is_dead(name)) {
+    for name in names.iter().filter(|name| !dead.holds(name)) {
         let id = name.rsplit('/').next().unwrap_or_default();
         match point::read(examiner.vault(), service, id).await {
             Ok(point) => points.push(point),
@@ -213,7 +189,7 @@ async fn check_layers(
     examiner: &mut Examiner<'_>,
     service: &ServiceName,
     points: &[RestorePoint],
-    dead: &Dead,
+    dead: &Buried,
 ) -> Result<BTreeMap<String, Whole>, CheckError> {
     let named: BTreeSet<&String> = points.iter().flat_map(|point| &point.layers).collect();
     let mut layers = BTreeMap::new();
@@ -235,12 +211,12 @@ async fn check_layer(
     examiner: &mut Examiner<'_>,
     service: &ServiceName,
     id: &str,
-    dead: &Dead,
+    dead: &Buried,
 ) -> Result<Whole, CheckError> {
     let copies = examiner.copies();
     let mut group = examiner.list(&names::layer(service, id)).await;
     let index_name = names::layer_index(service, id);
-    let is_dead = |name: &str| dead.is_dead(name);
+    let is_dead = |name: &str| dead.holds(name);
     let sizes = group.remove(&index_name).unwrap_or_else(|| vec![None; copies]);
     let index = Object { name: index_name.clone(), kind: Kind::Index, sizes, expected: None };
     let mut whole = Whole::new(copies);
@@ -276,7 +252,7 @@ async fn check_wal(
     examiner: &mut Examiner<'_>,
     service: &ServiceName,
     archive: &WalArchive,
-    dead: &Dead,
+    dead: &Buried,
     wal: &mut Wal,
 ) -> Result<(), CheckError> {
     let system = archive.cluster().system_id;
@@ -298,7 +274,7 @@ async fn check_wal(
     for name in histories {
         group.extend([examiner.list_one(&name).await]);
     }
-    examiner.examine(objects(group, |_| Kind::Vital), &|name| dead.is_dead(name)).await?;
+    examiner.examine(objects(group, |_| Kind::Vital), &|name| dead.holds(name)).await?;
     for timeline in timelines {
         let group = examiner.list(&names::wal_timeline(service, system, timeline)).await;
         // Pieces of a segment that a copy has whole are leftovers, and missing nowhere.
@@ -323,7 +299,7 @@ async fn check_wal(
                 to_see.push(Object { name, kind: Kind::Sealed(Some(range.len())), sizes, expected: None });
             }
         }
-        let states = examiner.examine(to_see, &|name| dead.is_dead(name)).await?;
+        let states = examiner.examine(to_see, &|name| dead.holds(name)).await?;
         let covered_by = |has: &dyn Fn(&[State]) -> bool| {
             let has = states.iter().filter(|(_, states)| has(states)).map(|(name, _)| ranges[name]);
             Coverage { stretches: merge(has.collect()), stored_bytes: 0 }
@@ -333,7 +309,7 @@ async fn check_wal(
             .collect();
         let together = covered_by(&|states| states.contains(&State::Whole));
         for hole in together.holes() {
-            if !dead.covers(system, timeline, hole) {
+            if !dead.holds_stretch(system, timeline, hole) {
                 let object = names::wal_timeline(service, system, timeline);
                 let what = format!("a hole: {hole} of timeline {timeline} of cluster {system} is in no copy");
                 examiner.find(FindingKind::WalHole, None, &object, what);

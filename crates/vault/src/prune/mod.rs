@@ -30,4 +30,5 @@ mod wal;
 pub use apply::{Outcome, PruneError, PruneOptions, plan, run};
 pub use facts::{Facts, FactsError, LayerFacts, TimelineFacts, Verification, WalFacts, WalObject, gather};
 pub use keep::{Kept, Policy, Verdicts, decide};
+pub(crate) use tombs::Buried;
 pub use tombs::{Burial, Item, Tomb, Tombs, scope};

@@ -65,39 +65,6 @@ pub enum Item {
     },
 }
 
-impl Item {
-    /// Whether the object `name` of `service` is part of it. Segments are told by the range in the name.
-    #[must_use]
-    pub fn covers(&self, service: &ServiceName, name: &str, segment_bytes: impl Fn(SystemId) -> u64) -> bool {
-        match self {
-            Self::Point { id, .. } => *name == names::point(service, id),
-            Self::Layer { id } => {
-                name.strip_prefix(&names::layer(service, id)).is_some_and(|rest| rest.starts_with('/'))
-            }
-            Self::Wal { system, timeline, range } => {
-                let inside = name.strip_prefix(&names::wal_timeline(service, *system, *timeline));
-                inside.and_then(|rest| rest.strip_prefix('/')).is_some()
-                    && super::facts::wal_range(name, segment_bytes(*system))
-                        .is_some_and(|(r, _)| within(r, *range))
-            }
-            Self::Pieces { system, timeline, range } => {
-                let inside = name.strip_prefix(&names::wal_timeline(service, *system, *timeline));
-                inside.and_then(|rest| rest.strip_prefix('/')).is_some()
-                    && names::piece_range(name).is_some_and(|r| within(r, *range))
-            }
-            Self::Catalogues { system, before } => {
-                let inside = name.strip_prefix(&names::catalogues(service, *system));
-                let at = inside.and_then(|rest| rest.strip_prefix('/')).and_then(Lsn::from_sortable);
-                at.is_some_and(|at| at < *before)
-            }
-        }
-    }
-}
-
-fn within(inner: LsnRange, outer: LsnRange) -> bool {
-    outer.start <= inner.start && inner.end <= outer.end
-}
-
 impl std::fmt::Display for Item {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -275,14 +242,193 @@ impl Tombs {
         self.gone.iter().any(|item| matches!(item, Item::Point { id, .. } if id == point))
     }
 
-    /// Whether the object `name` of `service` must not come back.
-    #[must_use]
-    pub fn buries(&self, service: &ServiceName, name: &str, segment_bytes: impl Fn(SystemId) -> u64) -> bool {
-        self.gone.iter().any(|item| item.covers(service, name, &segment_bytes))
-    }
-
     /// All that lies in tombstones that are not carried out yet.
     pub(super) fn open_items(&self) -> impl Iterator<Item = &Item> {
         self.open.values().flat_map(|tomb| &tomb.burials).map(|burial| &burial.item)
+    }
+}
+
+/// What must not come back, arranged so that a million names can be asked about.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Buried {
+    prefix: String,
+    points: BTreeSet<String>,
+    layers: BTreeSet<String>,
+    wal: BTreeMap<(SystemId, Timeline), Vec<LsnRange>>,
+    pieces: BTreeMap<(SystemId, Timeline), Vec<LsnRange>>,
+    catalogues: BTreeMap<SystemId, Lsn>,
+    segments: BTreeMap<SystemId, u64>,
+}
+
+impl Buried {
+    /// What `tombs` says of `service`; `segments` tells the clusters' segment sizes.
+    pub(crate) fn new(service: &ServiceName, tombs: &Tombs, segments: BTreeMap<SystemId, u64>) -> Self {
+        let mut buried = Self { prefix: names::service(service), segments, ..Self::default() };
+        for item in tombs.gone.iter().cloned() {
+            match item {
+                Item::Point { id, .. } => drop(buried.points.insert(id)),
+                Item::Layer { id } => drop(buried.layers.insert(id)),
+                Item::Wal { system, timeline, range } => {
+                    buried.wal.entry((system, timeline)).or_default().push(range);
+                }
+                Item::Pieces { system, timeline, range } => {
+                    buried.pieces.entry((system, timeline)).or_default().push(range);
+                }
+                Item::Catalogues { system, before } => {
+                    let latest = buried.catalogues.entry(system).or_insert(before);
+                    *latest = before.max(*latest);
+                }
+            }
+        }
+        for ranges in buried.wal.values_mut().chain(buried.pieces.values_mut()) {
+            *ranges = crate::wal::merge(std::mem::take(ranges));
+        }
+        buried
+    }
+
+    /// Whether the object `name` must not come back.
+    pub(crate) fn holds(&self, name: &str) -> bool {
+        let Some(rest) = name.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix('/')) else {
+            return false;
+        };
+        let mut parts = rest.split('/');
+        match (parts.next(), parts.next()) {
+            (Some("points"), Some(id)) => self.points.contains(id),
+            (Some("layers"), Some(id)) => self.layers.contains(id),
+            (Some("wal"), Some(system)) => self.holds_wal(name, system, parts.next()).unwrap_or(false),
+            (Some("catalogues"), Some(system)) => {
+                let at = parts.next().and_then(Lsn::from_sortable);
+                let before = SystemId::try_from(system.to_owned()).ok().and_then(|s| self.catalogues.get(&s));
+                at.zip(before).is_some_and(|(at, before)| at < *before)
+            }
+            _ => false,
+        }
+    }
+
+    fn holds_wal(&self, name: &str, system: &str, timeline: Option<&str>) -> Option<bool> {
+        let system = SystemId::try_from(system.to_owned()).ok()?;
+        let timeline = Timeline::from_sortable(timeline?)?;
+        let (range, is_piece) = super::facts::wal_range(name, *self.segments.get(&system)?)?;
+        Some(
+            self.holds_stretch(system, timeline, range)
+                || (is_piece && within_any(&self.pieces, system, timeline, range)),
+        )
+    }
+
+    /// Whether all WAL of `range` was pruned.
+    pub(crate) fn holds_stretch(&self, system: SystemId, timeline: Timeline, range: LsnRange) -> bool {
+        within_any(&self.wal, system, timeline, range)
+    }
+}
+
+/// Whether one of the disjoint, ascending stretches holds all of `range`.
+fn within_any(
+    stretches: &BTreeMap<(SystemId, Timeline), Vec<LsnRange>>,
+    system: SystemId,
+    timeline: Timeline,
+    range: LsnRange,
+) -> bool {
+    let stretches = stretches.get(&(system, timeline)).map(Vec::as_slice).unwrap_or_default();
+    let after = stretches.partition_point(|stretch| stretch.start <= range.start);
+    after.checked_sub(1).is_some_and(|last| range.end <= stretches[last].end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Record;
+    use lifeboat_base::{ManualClock, RandomId};
+    use serde_json::json;
+
+    const SEGMENT: u64 = 1 << 20;
+
+    fn wal(from: u64, to: u64) -> Item {
+        let range = LsnRange { start: Lsn(from * SEGMENT), end: Lsn(to * SEGMENT) };
+        Item::Wal { system: SystemId(7), timeline: Timeline(1), range }
+    }
+
+    fn record(number: u64, kind: &str, data: serde_json::Value) -> Record {
+        let clock = ManualClock::new(Timestamp::UNIX_EPOCH, number);
+        let (id, time, actor) = (RandomId::new(&clock), Timestamp::UNIX_EPOCH, "me".to_owned());
+        Record { number, previous: String::new(), id, time, actor, lease: None, kind: kind.to_owned(), data }
+    }
+
+    #[test]
+    fn the_journal_tells_what_is_open_begun_and_gone() {
+        let burial = |item| Burial { item, bytes: 1, reason: "old".to_owned() };
+        let point = |id: &str| Item::Point { id: id.to_owned(), system: SystemId(7) };
+        let burials = vec![burial(point("a")), burial(point("b")), burial(wal(0, 3))];
+        let buried = BuriedData { burials, grace_s: 60, forgotten: vec![("pin".to_owned(), 2)] };
+        let mut tombs = Tombs::default();
+        tombs.apply(&record(1, "lease.taken", json!({})));
+        tombs.apply(&record(2, BURIED, serde_json::to_value(&buried).unwrap()));
+        tombs.apply(&record(3, "prune.of a later version", json!([1])));
+        tombs.apply(&record(4, BURIED, json!("garbage")));
+        assert_eq!((tombs.open.len(), tombs.gone.len()), (1, 0));
+        assert!(!tombs.open[&2].is_due(Timestamp::from_second(59).unwrap()));
+        assert!(tombs.open[&2].is_due(Timestamp::from_second(60).unwrap()));
+        let spared = DeletingData { tombstone: 2, spared: vec![point("b")] };
+        tombs.apply(&record(5, DELETING, serde_json::to_value(spared).unwrap()));
+        assert_eq!(tombs.open[&2].going().count(), 2);
+        let deleted = DeletedData { tombstone: 2, objects: 4, bytes: 9 };
+        tombs.apply(&record(6, DELETED, serde_json::to_value(deleted).unwrap()));
+        assert!(tombs.open.is_empty() && tombs.buries_point("a") && !tombs.buries_point("b"));
+    }
+
+    #[test]
+    fn what_is_buried_is_told_by_name() {
+        let service: ServiceName = "db".parse().unwrap();
+        let range = LsnRange { start: Lsn(9 * SEGMENT), end: Lsn(10 * SEGMENT) };
+        let (system, timeline) = (SystemId(7), Timeline(1));
+        let gone = [
+            Item::Point { id: "p".to_owned(), system },
+            Item::Layer { id: "l".to_owned() },
+            wal(0, 3),
+            wal(3, 5),
+            Item::Pieces { system, timeline, range },
+            Item::Catalogues { system, before: Lsn(100) },
+        ];
+        let tombs = Tombs { gone: gone.into(), ..Tombs::default() };
+        let buried = Buried::new(&service, &tombs, [(system, SEGMENT)].into());
+        let segment = |n: u64| {
+            let size = lifeboat_pgformat::SegmentSize::new(SEGMENT).unwrap();
+            lifeboat_pgformat::WalFileName::holding(timeline, Lsn(n * SEGMENT), size).to_string()
+        };
+        let whole = |n| names::wal_segment(&service, system, timeline, &segment(n));
+        let piece = |n: u64| {
+            let range = LsnRange { start: Lsn(n * SEGMENT + 8), end: Lsn(n * SEGMENT + 16) };
+            names::wal_piece(&service, system, timeline, &segment(n), range)
+        };
+        let yes = [
+            names::point(&service, "p"),
+            names::pack(&service, "l", 0),
+            names::layer_index(&service, "l"),
+            whole(0),
+            whole(4),
+            piece(2),
+            piece(9),
+            names::catalogue(&service, system, Lsn(99)),
+        ];
+        let no = [
+            names::point(&service, "pp"),
+            names::pack(&service, "ll", 0),
+            whole(5),
+            whole(9),
+            piece(5),
+            names::wal_segment(&service, system, Timeline(2), &segment(0)),
+            names::wal_segment(&service, SystemId(8), timeline, &segment(0)),
+            names::wal_history(&service, system, timeline),
+            names::catalogue(&service, system, Lsn(100)),
+            "services/dbx/points/p".to_owned(),
+            "points/p".to_owned(),
+            String::new(),
+        ];
+        assert!(yes.iter().all(|name| buried.holds(name)));
+        for name in no {
+            assert!(!buried.holds(&name), "{name}");
+        }
+        let stretch = |from, to| LsnRange { start: Lsn(from * SEGMENT + 5), end: Lsn(to * SEGMENT) };
+        assert!(buried.holds_stretch(system, timeline, stretch(1, 5)));
+        assert!(!buried.holds_stretch(system, timeline, stretch(1, 6)));
     }
 }
