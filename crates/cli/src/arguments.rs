@@ -51,6 +51,8 @@ pub enum Command {
     Journal(journal::Command),
     /// Look whether everything is as it must be, before it is needed
     Doctor(doctor::Args),
+    /// Lose a database twice and bring it back: see the whole of it in a minute
+    Demo(crate::demo::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Print the manual, or write its pages into a directory

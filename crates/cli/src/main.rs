@@ -11,6 +11,7 @@
 mod arguments;
 mod away;
 mod commands;
+mod demo;
 mod failure;
 mod helper;
 mod journal;

@@ -38,6 +38,7 @@ pub async fn run(global: Global, command: Command, output: &Output) -> anyhow::R
         Command::Doctor(args) => doctor::run(&settings, args).await,
         Command::Status(args) => status::run(&settings, args).await,
         Command::Restore(args) => restore::run(&settings, args).await,
+        Command::Demo(args) => crate::demo::run(&args, output).await,
         Command::Completions(args) => completions::run(&settings, &args),
         Command::Man(args) => man::run(&settings, &args),
     }

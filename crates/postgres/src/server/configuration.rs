@@ -38,7 +38,8 @@ fn write(directory: &Path, settings: &[(&str, String)], owner: Option<(u32, u32)
     for (name, value) in settings.iter().filter(|(name, _)| *name != "config_file") {
         text.push_str(&format!("{name} = '{}'\n", escape(value)));
     }
-    let access = "# Only who can reach the private socket.\nlocal all all trust\n";
+    let access =
+        "# Only who can reach the private socket.\nlocal all all trust\nlocal replication all trust\n";
     for (name, contents) in
         [("lifeboat.conf", text.as_str()), ("lifeboat_hba.conf", access), ("lifeboat_ident.conf", "")]
     {
