@@ -11,6 +11,8 @@ use anyhow::{Context, bail};
 use jiff::Timestamp;
 use lifeboat_base::{ByteCount, ServiceName, format_duration};
 use lifeboat_plan::Postgres;
+use lifeboat_postgres::catalogue;
+use lifeboat_postgres::client::Conninfo;
 use lifeboat_postgres::slot::SlotLimits;
 use lifeboat_postgres::stream::{self, Exposure, StreamEvent, StreamOptions};
 use lifeboat_vault::lease::{Acquired, KeepAlive, Lease};
@@ -19,6 +21,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 /// Events that may wait to be told; more than that at once are counted and dropped.
 const EVENTS_LIMIT: usize = 1024;
@@ -27,6 +30,9 @@ const GAUGE_JSON: Duration = Duration::from_secs(10);
 const GAUGE_TEXT: Duration = Duration::from_secs(60);
 /// How long the stream waits for its lease: enough to take over from one that died.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Between two notes of what tables are called.
+const NAMES_EVERY: Duration = Duration::from_secs(3600);
 
 /// Arguments of `lifeboat stream`.
 #[derive(Debug, clap::Args)]
@@ -120,6 +126,9 @@ pub async fn follow(
         let _ = sender.try_send(event);
     });
     note(settings, &vault, &service, "stream.started", serde_json::json!({})).await;
+    let mut beside = JoinSet::new();
+    let conninfo = options.conninfo.clone();
+    beside.spawn(keep_names(settings.clone(), vault.clone(), service.clone(), conninfo));
     let mut streaming = std::pin::pin!(stream::run(options, stop, sink));
     let mut tick = tokio::time::interval(if settings.output.is_json() { GAUGE_JSON } else { GAUGE_TEXT });
     tick.tick().await;
@@ -153,6 +162,16 @@ pub async fn follow(
         Some((timeline, lsn)) => format!("stopped; durable up to {lsn} of timeline {timeline}"),
         None => "stopped; nothing was streamed".to_owned(),
     })
+}
+
+/// Notes what tables are called, now and every so often: the WAL names them by their files alone.
+async fn keep_names(settings: Settings, vault: Vault, service: ServiceName, conninfo: Conninfo) {
+    loop {
+        if let Err(error) = catalogue::capture(&vault, &service, &conninfo).await {
+            settings.output.warn(format!("the names of {service}'s tables were not noted: {error}"));
+        }
+        tokio::time::sleep(NAMES_EVERY).await;
+    }
 }
 
 /// The stream's lease, or none while the home copy is away.
