@@ -1,7 +1,8 @@
 //! The commands and their arguments, as one tree; each command's own stand beside it.
 
 use crate::commands::{
-    backup, completions, doctor, init, journal, man, plan, restore, serve, status, stream, vault, wal,
+    backup, completions, doctor, init, journal, man, plan, promote, restore, serve, status, stream, vault,
+    wal,
 };
 use crate::settings::Global;
 use clap::{Parser, Subcommand};
@@ -43,7 +44,9 @@ pub enum Command {
     Status(status::Args),
     /// Take a service back to a moment, into a directory of its own
     Restore(restore::Args),
-    /// Bring single WAL files into the vault and out of it
+    /// Open a restored server for writing, once it has reached its moment
+    Promote(promote::Args),
+    /// Search the archived WAL; bring single files of it into the vault and out of it
     #[command(subcommand)]
     Wal(wal::Command),
     /// Show what happened, and verify that it was written so

@@ -22,11 +22,18 @@ const RECORDS_LIMIT: u64 = 1_000_000;
 /// Who acts: `user@host, pid`.
 #[must_use]
 pub fn actor() -> String {
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
-    let user = user.unwrap_or_else(|_| format!("uid {}", rustix::process::geteuid().as_raw()));
+    let uid = rustix::process::geteuid().as_raw();
+    let user = user_name(uid).unwrap_or_else(|| format!("uid {uid}"));
     let uname = rustix::system::uname();
     let host = uname.nodename().to_string_lossy();
     format!("{user}@{host}, {}", std::process::id())
+}
+
+/// The account's name; an environment variable could say anything.
+fn user_name(uid: u32) -> Option<String> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let is_it = |line: &&str| line.split(':').nth(2) == Some(uid.to_string().as_str());
+    Some(users.lines().find(is_it)?.split(':').next()?.to_owned())
 }
 
 /// Appends an event to a chain that many write.

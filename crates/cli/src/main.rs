@@ -10,6 +10,7 @@
 
 mod arguments;
 mod away;
+mod catalogue;
 mod commands;
 mod demo;
 mod failure;

@@ -118,6 +118,17 @@ impl Settings {
         Ok(Copies::new(copies, durable))
     }
 
+    /// The copies, for a caller that tells itself which of them are away.
+    ///
+    /// # Errors
+    /// If nobody says where they are.
+    pub fn quiet_copies(&self, plan: Option<&PlanFile>) -> anyhow::Result<Copies> {
+        let (specs, durable) = self.copy_specs(plan)?;
+        let open =
+            |spec: &CopySpec| open_copy(spec, false).unwrap_or_else(|error| spec.away(format!("{error:#}")));
+        Ok(Copies::new(specs.iter().map(open).collect(), durable))
+    }
+
     fn copy_specs(&self, plan: Option<&PlanFile>) -> anyhow::Result<(Vec<CopySpec>, usize)> {
         if !self.global.vault.is_empty() {
             return Ok((self.global.vault.iter().map(CopySpec::of_url).collect(), 1));
@@ -136,7 +147,7 @@ impl Settings {
 
     fn away(&self, spec: &CopySpec, reason: String) -> VaultCopy {
         self.output.warn(format!("the copy {} is away: {reason}", spec.name));
-        VaultCopy::new(spec.name.clone(), spec.domain.clone(), Arc::new(Away::new(reason)))
+        spec.away(reason)
     }
 
     /// The vault, open, and the plan from its file, else from the vault.
@@ -318,6 +329,10 @@ struct CopySpec {
 }
 
 impl CopySpec {
+    fn away(&self, reason: String) -> VaultCopy {
+        VaultCopy::new(self.name.clone(), self.domain.clone(), Arc::new(Away::new(reason)))
+    }
+
     fn of_url(url: &CopyUrl) -> Self {
         let url = url.to_string();
         Self { name: url.clone(), url, domain: None, endpoint: None, region: None }

@@ -9,6 +9,7 @@ pub mod init;
 pub mod journal;
 pub mod man;
 pub mod plan;
+pub mod promote;
 pub mod restore;
 pub mod serve;
 pub mod status;
@@ -37,6 +38,7 @@ pub async fn run(global: Global, command: Command, output: &Output) -> anyhow::R
         Command::Journal(command) => journal::run(&settings, command).await,
         Command::Doctor(args) => doctor::run(&settings, args).await,
         Command::Status(args) => status::run(&settings, args).await,
+        Command::Promote(args) => promote::run(&settings, &args).await,
         Command::Restore(args) => restore::run(&settings, args).await,
         Command::Demo(args) => crate::demo::run(&args, output).await,
         Command::Completions(args) => completions::run(&settings, &args),

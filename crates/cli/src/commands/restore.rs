@@ -376,8 +376,11 @@ fn after(done: &Restored, style: &Style) -> String {
             out.push_str(&format!("  reach it      psql '{}'\n", clean(&server.address)));
             out.push_str(&format!("  its process   {}, in {}\n", server.pid, done.into.display()));
             if !server.promoted {
-                let hint = "look whether it is the right moment, then: SELECT pg_promote()";
-                out.push_str(&format!("  open it       {hint}\n"));
+                let command = format!("lifeboat promote {}", quoted(&done.into.display().to_string()));
+                out.push_str(&format!(
+                    "  open it       {}   (look first whether it is the right moment)\n",
+                    clean(&command)
+                ));
             }
         }
         None => {

@@ -6,13 +6,11 @@
 
 use crate::output::{Exit, Tone};
 use crate::settings::{self, Opened, Settings};
-use crate::{journal, show, signals};
+use crate::{catalogue, journal, show, signals};
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 use lifeboat_base::{ByteCount, ServiceName, format_duration};
 use lifeboat_plan::Postgres;
-use lifeboat_postgres::catalogue;
-use lifeboat_postgres::client::Conninfo;
 use lifeboat_postgres::slot::SlotLimits;
 use lifeboat_postgres::stream::{self, Exposure, StreamEvent, StreamOptions};
 use lifeboat_vault::lease::{Acquired, KeepAlive, Lease};
@@ -21,7 +19,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 
 /// Events that may wait to be told; more than that at once are counted and dropped.
 const EVENTS_LIMIT: usize = 1024;
@@ -30,9 +28,6 @@ const GAUGE_JSON: Duration = Duration::from_secs(10);
 const GAUGE_TEXT: Duration = Duration::from_secs(60);
 /// How long the stream waits for its lease: enough to take over from one that died.
 const PATIENCE: Duration = Duration::from_secs(15);
-
-/// Between two notes of what tables are called.
-const NAMES_EVERY: Duration = Duration::from_secs(3600);
 
 /// Arguments of `lifeboat stream`.
 #[derive(Debug, clap::Args)]
@@ -126,9 +121,12 @@ pub async fn follow(
         let _ = sender.try_send(event);
     });
     note(settings, &vault, &service, "stream.started", serde_json::json!({})).await;
-    let mut beside = JoinSet::new();
-    let conninfo = options.conninfo.clone();
-    beside.spawn(keep_names(settings.clone(), vault.clone(), service.clone(), conninfo));
+    let _names = Aborted(tokio::spawn(catalogue::keep(
+        settings.clone(),
+        vault.clone(),
+        service.clone(),
+        options.conninfo.clone(),
+    )));
     let mut streaming = std::pin::pin!(stream::run(options, stop, sink));
     let mut tick = tokio::time::interval(if settings.output.is_json() { GAUGE_JSON } else { GAUGE_TEXT });
     tick.tick().await;
@@ -164,13 +162,12 @@ pub async fn follow(
     })
 }
 
-/// Notes what tables are called, now and every so often: the WAL names them by their files alone.
-async fn keep_names(settings: Settings, vault: Vault, service: ServiceName, conninfo: Conninfo) {
-    loop {
-        if let Err(error) = catalogue::capture(&vault, &service, &conninfo).await {
-            settings.output.warn(format!("the names of {service}'s tables were not noted: {error}"));
-        }
-        tokio::time::sleep(NAMES_EVERY).await;
+/// A task that ends with its owner.
+struct Aborted(JoinHandle<()>);
+
+impl Drop for Aborted {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

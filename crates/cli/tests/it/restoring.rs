@@ -65,7 +65,12 @@ fn back_to_before_the_mistake(installation: &Installation) {
     assert!(service["unknown"][0].as_str().unwrap().contains("exposure"), "{status:#}");
     assert_eq!(service["problems"].as_array().unwrap().len(), 0, "{status:#}");
 
+    let found = world.json(&["wal", "search", "ledger-db", "--table", "public.ledger"]);
     let to = format!("before:xid:{wrong}");
+    let suspects = found["findings"].as_array().unwrap();
+    let delete = suspects.iter().find(|suspect| suspect["effects"][0]["kind"] == "DELETE").unwrap();
+    assert_eq!(delete["recoverTo"], Value::String(to.clone()), "{found:#}");
+    assert_eq!(delete["effects"][0]["rows"], 1000, "{found:#}");
     let restore = ["restore", "ledger-db", "--to", &to, "--into", "back"];
     let planned = world.json(&[&restore[..], &["--dry-run"]].concat());
     assert_eq!(planned["restored"], false, "{planned:#}");
@@ -75,7 +80,9 @@ fn back_to_before_the_mistake(installation: &Installation) {
     assert_eq!(before.psql("SELECT count(*) FROM ledger").unwrap(), "1000");
     before.psql("INSERT INTO ledger VALUES (-1)").unwrap_err();
     // R2: read-only until told; the helper is still there when it is.
-    assert_eq!(before.psql("SELECT pg_promote()").unwrap(), "t");
+    let opened = world.json(&["promote", "back"]);
+    assert_eq!(opened["timeline"], 2, "{opened}");
+    world.run(&["promote", "back"]).expect(2);
     before.psql("INSERT INTO ledger VALUES (-1)").unwrap();
     let refused = world.run(&restore).expect(2);
     assert!(refused.stderr.contains("server runs in"), "{}", refused.stderr);

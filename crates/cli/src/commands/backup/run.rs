@@ -11,12 +11,11 @@ use crate::pin::pin;
 use crate::points::PointView;
 use crate::progress::{Progress, Reading};
 use crate::settings::{self, Opened, Settings};
-use crate::{journal, signals};
+use crate::{catalogue, journal, signals};
 use anyhow::Context;
 use lifeboat_base::{ByteCount, ServiceName};
 use lifeboat_plan::Postgres;
 use lifeboat_postgres::backup::{self, BackupOptions, BackupProgress};
-use lifeboat_postgres::catalogue;
 use lifeboat_postgres::client::Conninfo;
 use lifeboat_vault::pins::Purpose;
 use lifeboat_vault::point::RestorePoint;
@@ -134,11 +133,7 @@ pub async fn take(
     let how = if source.data_directory.is_some() { "dataDirectory" } else { "connection" };
     let begun = serde_json::json!({ "from": how, "server": source.conninfo.without_secrets() });
     fenced.append("backup.started", begun).await.context("the backup was not begun")?;
-    if let Err(error) = catalogue::capture(vault, service, &source.conninfo).await {
-        settings
-            .output
-            .warn(format!("the names of tables were not noted, a search will show files: {error}"));
-    }
+    catalogue::capture(&settings.output, vault, service, &source.conninfo).await;
     let pinned = pin(&settings.output, vault, service, Purpose::Backup, None).await?;
     let progress = Arc::new(BackupProgress::default());
     let options = BackupOptions {

@@ -11,17 +11,21 @@ const ROOM_BYTES: u64 = 10 << 30;
 
 /// Looks at each copy, and opens the vault.
 pub async fn look(settings: &Settings, plan: Option<&PlanFile>, findings: &mut Findings) -> Option<Vault> {
-    let copies = match settings.copies(plan, false) {
+    let copies = match settings.quiet_copies(plan) {
         Ok(copies) => copies,
         Err(error) => {
             findings.fail("vault", format!("{error:#}"), "name its copies in the plan, or with --vault");
             return None;
         }
     };
+    let mut answering = 0;
     for (index, copy) in copies.all().iter().enumerate() {
         let name = copy.name();
         match copies.read_from(index, names::VAULT_HEADER).await {
-            Ok(_) => findings.ok("copy", format!("{name} answers")),
+            Ok(_) => {
+                answering += 1;
+                findings.ok("copy", format!("{name} answers"));
+            }
             Err(object_store::Error::NotFound { .. }) => findings.fail(
                 "copy",
                 format!("{name} holds no vault"),
@@ -29,8 +33,9 @@ pub async fn look(settings: &Settings, plan: Option<&PlanFile>, findings: &mut F
             ),
             Err(error) => findings.fail(
                 "copy",
-                format!("{name} does not answer: {error}"),
-                "look at the address, the credentials in the environment, and the network",
+                format!("{name} does not answer: {}", away_reason(error)),
+                "if it is yet to be made, `lifeboat vault init`; else look at its disk or network, its \
+                 address, and the credentials in the environment",
             ),
         }
     }
@@ -51,6 +56,10 @@ pub async fn look(settings: &Settings, plan: Option<&PlanFile>, findings: &mut F
             let found = format!("{free} free in {}", url.display());
             findings.should("room", free.0 >= ROOM_BYTES, found, "make room before WAL fills it");
         }
+    }
+    if answering == 0 {
+        // Which key opens it can only be found out once it answers.
+        return None;
     }
     let unlock = match secrets::unlock(&settings.global) {
         Ok(unlock) => unlock,
@@ -75,6 +84,14 @@ pub async fn look(settings: &Settings, plan: Option<&PlanFile>, findings: &mut F
             findings.fail("key", why, "bring the right passphrase or identity; nothing else opens it");
             None
         }
+    }
+}
+
+/// Why a copy is away, without the words of the store's client around it.
+fn away_reason(error: object_store::Error) -> String {
+    match error {
+        object_store::Error::Generic { source, .. } => source.to_string(),
+        error => error.to_string(),
     }
 }
 
