@@ -46,7 +46,7 @@ pub enum TargetError {
     },
     /// PostgreSQL could not follow it.
     #[error(
-        "the vault has no history file of timeline {0}, without which PostgreSQL cannot follow it: push {name}.history from the server's pg_wal with `lifeboat wal push`", name = .0.to_sortable()
+        "the vault has no history file of timeline {0}, without which PostgreSQL cannot follow it: push {name}.history from the server's pg_wal with `lifeboat wal push`, or name an older timeline with --timeline", name = .0.to_sortable()
     )]
     NoHistory(Timeline),
     /// Several places.

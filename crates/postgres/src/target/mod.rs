@@ -264,14 +264,15 @@ async fn on_line(
     points: &[RestorePoint],
     target: &Target,
 ) -> Result<Result<Resolved, Outside>, TargetError> {
+    // Where the timeline came from is not known: what it holds, and what PostgreSQL could follow, is neither.
+    if !line.has_history() {
+        return Err(TargetError::NoHistory(line.timeline()));
+    }
     let spans = spans(line, points);
     let (index, at) = match locate(line, &spans, target).await? {
         Ok(found) => found,
         Err(why) => return Ok(Err(why)),
     };
-    if !line.has_history() {
-        return Err(TargetError::NoHistory(line.timeline()));
-    }
     let resolved = finish(line, &spans[index], at).await?;
     Ok(resolved.map(|resolved| Resolved { left_out: left_out(line, timelines), ..resolved }))
 }

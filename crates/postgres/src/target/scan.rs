@@ -6,7 +6,6 @@
 //! - **S2 damage is an error.** Only where the vault's WAL ends, reading ends quietly.
 
 use super::line::{Line, SegmentBytes};
-use futures::StreamExt;
 use jiff::Timestamp;
 use lifeboat_base::{Lsn, LsnRange};
 use lifeboat_pgformat::wal::{
@@ -14,7 +13,9 @@ use lifeboat_pgformat::wal::{
 };
 use lifeboat_pgformat::{MajorVersion, UnsupportedVersionError};
 use lifeboat_vault::wal::WalError;
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use tokio::task::JoinHandle;
 
 /// Bytes of segments fetched ahead.
 const AHEAD_BYTES: u64 = 64 << 20;
@@ -68,7 +69,7 @@ pub(crate) async fn scan(
     let segment_bytes = line.segment_bytes();
     let first = range.start.segment_start(segment_bytes);
     let mut reader = RecordReader::new(reader_options(line, wanted)?, Start::Anywhere(first));
-    let mut segments = std::pin::pin!(segments(line, LsnRange { start: first, end: range.end }));
+    let mut segments = Segments::new(line, LsnRange { start: first, end: range.end });
     while let Some(segment) = segments.next().await {
         let SegmentBytes { start, bytes } = segment?;
         let is_last = start.advance(segment_bytes) >= range.end;
@@ -103,19 +104,44 @@ fn reader_options(line: &Line, wanted: RmgrSet) -> Result<ReaderOptions, ScanErr
     Ok(ReaderOptions { system_id: Some(cluster.system_id), wanted, ..options })
 }
 
-/// The segments of `range`, one after the other, fetched ahead by tasks of their own (S1).
-fn segments(line: &Line, range: LsnRange) -> impl futures::Stream<Item = Result<SegmentBytes, ScanError>> {
-    let segment_bytes = line.segment_bytes();
-    let depth = (AHEAD_BYTES / segment_bytes).clamp(1, AHEAD_SEGMENTS) as usize;
-    let line = line.clone();
-    let starts = std::iter::successors(Some(range.start), move |at| Some(at.advance(segment_bytes)));
-    let starts = starts.take_while(move |at| *at < range.end);
-    let fetch = move |at| {
-        let line = line.clone();
-        let task = tokio::spawn(async move { line.segment(at).await });
-        async move { task.await.map_err(|_| ScanError::CutOff)?.map_err(ScanError::Wal) }
-    };
-    futures::stream::iter(starts).map(fetch).buffered(depth)
+/// The segments of a range, one after the other, fetched ahead by tasks of their own (S1).
+///
+/// The further the reading comes, the more is fetched ahead: a probe that ends at once wastes nothing.
+struct Segments {
+    line: Line,
+    next: Lsn,
+    end: Lsn,
+    ahead: VecDeque<JoinHandle<Result<SegmentBytes, WalError>>>,
+    depth: usize,
+}
+
+impl Segments {
+    fn new(line: &Line, range: LsnRange) -> Self {
+        Self { line: line.clone(), next: range.start, end: range.end, ahead: VecDeque::new(), depth: 1 }
+    }
+
+    async fn next(&mut self) -> Option<Result<SegmentBytes, ScanError>> {
+        let segment_bytes = self.line.segment_bytes();
+        while self.ahead.len() < self.depth && self.next < self.end {
+            let (line, at) = (self.line.clone(), self.next);
+            self.ahead.push_back(tokio::spawn(async move { line.segment(at).await }));
+            self.next = at.advance(segment_bytes);
+        }
+        let limit = (AHEAD_BYTES / segment_bytes).clamp(1, AHEAD_SEGMENTS);
+        self.depth = (self.depth * 2).min(limit as usize);
+        let fetched = self.ahead.front_mut()?.await;
+        self.ahead.pop_front();
+        Some(match fetched {
+            Ok(segment) => segment.map_err(ScanError::Wal),
+            Err(_) => Err(ScanError::CutOff),
+        })
+    }
+}
+
+impl Drop for Segments {
+    fn drop(&mut self) {
+        self.ahead.iter().for_each(JoinHandle::abort);
+    }
 }
 
 /// What a commit record says; `None` for every other.

@@ -5,7 +5,9 @@ use jiff::{SignedDuration, Timestamp};
 use lifeboat_base::{Lsn, Timeline};
 use lifeboat_postgres::target::{self, NotReached, Outside, Resolved, Target, TargetError, reached, resolve};
 use lifeboat_postgres::window::window;
+use lifeboat_testkit::faulty::OperationKind;
 use lifeboat_testkit::postgres::{Cluster, Installation};
+use lifeboat_vault::names;
 
 const T1: Timeline = Timeline(1);
 const T2: Timeline = Timeline(2);
@@ -254,7 +256,14 @@ async fn t2_after_two_servers_went_apart_a_branch_must_be_chosen() {
         assert_eq!(chosen.last.unwrap().time, old_last.time);
         let error = resolve(&world.vault, &world.service, &Target::Latest, Some(Timeline(7))).await;
         assert!(matches!(error, Err(TargetError::UnknownTimeline { .. })));
+        // Without its history nobody knows where the newest timeline came from.
         let windows = window(&world.vault, &world.service).await.unwrap();
+        let history = names::wal_history(&world.service, world.archive.cluster().system_id, T2);
+        assert!(world.vault.copies().delete(vec![history]).await.is_empty());
+        let error = find(&world, &Target::Latest).await.unwrap_err();
+        assert!(matches!(error, TargetError::NoHistory(T2)), "{error}");
+        let older = resolve(&world.vault, &world.service, &Target::Latest, Some(T1)).await.unwrap();
+        assert_eq!(older, chosen);
         let ends: Vec<_> = windows.iter().map(|w| (w.timeline, w.last_commit)).collect();
         assert_eq!(ends, [(T1, Some(old_last.time)), (T2, Some(new_last.time))]);
     }
@@ -287,4 +296,40 @@ async fn t1_damaged_wal_is_said_to_be_and_what_is_before_it_can_be_reached() {
     let error = find(&world, &Target::Latest).await.unwrap_err();
     assert!(matches!(error, TargetError::Scan(target::ScanError::Damaged(_))), "{error}");
     assert_eq!(find(&world, &Target::Xid(before.xid)).await.unwrap().last.unwrap().xid, before.xid);
+}
+
+/// A time, a position and a transaction are found without reading all WAL.
+#[tokio::test(flavor = "multi_thread")]
+async fn targets_are_found_in_much_wal_by_reading_little_of_it() {
+    let world = start(&Installation::newest()).await;
+    world.backup().await;
+    let mut done = Vec::new();
+    for value in 0..40 {
+        done.push(insert(&world.cluster, value));
+        // Logs which transactions run, as the server does by itself every 15 seconds.
+        world.cluster.psql("SELECT pg_log_standby_snapshot()");
+        bulk(&world.cluster, 30_000);
+    }
+    world.archive_all().await;
+    let segments = (done[39].after.0 - done[0].after.0) >> 20;
+    assert!(segments > 90, "only {segments} segments");
+    for wanted in [3, 20, 37] {
+        let Done { xid, time, after } = done[wanted];
+        let all = [Target::Time(time), Target::Lsn(after), Target::Xid(xid), Target::BeforeXid(xid)];
+        for target in all {
+            let before = reads(&world);
+            let resolved = find(&world, &target).await.unwrap();
+            let included = if matches!(target, Target::BeforeXid(_)) { resolved.next } else { resolved.last };
+            assert_eq!(included.unwrap().xid, xid, "{target}");
+            let read = reads(&world) - before;
+            assert!(read < 40, "{target}: {read} of {segments} segments were read");
+        }
+    }
+}
+
+/// Whole segments read so far.
+fn reads(world: &World) -> usize {
+    let is_segment = |path: &str| path.rsplit('/').next().is_some_and(|name| name.len() == 24);
+    let calls = world.store.calls();
+    calls.iter().filter(|call| call.kind == OperationKind::Get && is_segment(&call.path)).count()
 }
