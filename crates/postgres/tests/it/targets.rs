@@ -141,8 +141,9 @@ async fn t3_every_kind_of_target_is_found_at_the_record_that_the_server_wrote() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t3_a_transaction_that_was_rolled_back_and_parts_of_one_are_told() {
-    let world = start(&Installation::newest()).await;
+async fn t3_rolled_back_prepared_and_parts_of_transactions_are_told_apart() {
+    let prepared = options().set("track_commit_timestamp", "on").set("max_prepared_transactions", "5");
+    let world = World::start(&Installation::newest(), &prepared).await;
     world.backup().await;
     let rolled_back =
         world.cluster.psql("BEGIN; SELECT pg_current_xact_id(); CREATE TABLE x (i int); ROLLBACK");
@@ -154,7 +155,19 @@ async fn t3_a_transaction_that_was_rolled_back_and_parts_of_one_are_told() {
     let parts: Vec<u32> = parts.lines().filter_map(|line| line.trim().parse().ok()).collect();
     let [whole, part] = parts[..] else { panic!("{parts:?}") };
     assert_ne!(whole, part);
+    let prepared = world.cluster.psql(
+        "BEGIN; INSERT INTO y VALUES (2); SELECT pg_current_xact_id(); PREPARE TRANSACTION 'two-phase'",
+    );
+    let prepared = prepared.lines().find_map(|line| line.trim().parse().ok()).unwrap();
+    let meanwhile = insert(&world.cluster, 1);
+    world.cluster.psql("COMMIT PREPARED 'two-phase'");
     world.archive_all().await;
+    // What counts is its commit, not when it was prepared.
+    let by_prepared = find(&world, &Target::Xid(prepared)).await.unwrap();
+    assert!(by_prepared.stop >= meanwhile.after);
+    assert_eq!(by_prepared.last.unwrap().xid, prepared);
+    let before = find(&world, &Target::BeforeXid(prepared)).await.unwrap();
+    assert_eq!(before.last.unwrap().xid, meanwhile.xid);
     let error = find(&world, &Target::Xid(rolled_back)).await.unwrap_err();
     assert!(matches!(error, TargetError::RolledBack { .. }), "{error}");
     let by_part = find(&world, &Target::Xid(part)).await.unwrap();
