@@ -15,8 +15,9 @@ use super::shared::Shared;
 use super::start::{self, Place, Start};
 use crate::client::{Connection, Purpose, SlotOptions, SystemIdentity};
 use lifeboat_base::{Lsn, LsnRange, Timeline};
-use lifeboat_pgformat::{TimelineHistory, WalFileName};
+use lifeboat_pgformat::{SegmentSize, TimelineHistory, WalFileName};
 use lifeboat_vault::names;
+use lifeboat_vault::point::{self, RestorePoint};
 use lifeboat_vault::wal::{self, Cluster, Coverage, WalArchive, WalError};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -108,12 +109,13 @@ async fn examine(
 
     let coverage = memory.coverage();
     let had_some = coverage.values().any(|coverage| !coverage.stretches.is_empty());
-    let mut kept_from = slot(options, shared, &mut connection, had_some, experience.slot_refused).await?;
     let size = archive.segment_size();
+    let mut kept_from =
+        slot(options, shared, &mut connection, coverage, size, experience.slot_refused).await?;
     let mut chosen = start::choose(&history, coverage, kept_from, size);
     if experience.wal_removed && chosen.otherwise.is_none() && had_some {
         // What the slot should have kept is gone: it keeps nothing.
-        kept_from = slot(options, shared, &mut connection, had_some, true).await?;
+        kept_from = slot(options, shared, &mut connection, coverage, size, true).await?;
         chosen = start::choose(&history, coverage, kept_from, size);
     }
     let at = accept(shared, chosen, experience.wal_removed);
@@ -240,7 +242,8 @@ async fn slot(
     options: &StreamOptions,
     shared: &Shared,
     connection: &mut Connection,
-    had_some: bool,
+    coverage: &BTreeMap<Timeline, Coverage>,
+    size: SegmentSize,
     remake: bool,
 ) -> Result<Lsn, StreamError> {
     let (name, endpoint) = (&options.slot, connection.endpoint().to_string());
@@ -251,7 +254,9 @@ async fn slot(
     if !options.create_slot {
         return Err(StreamError::NoSlot { slot: name.clone(), endpoint });
     }
-    if had_some {
+    // Where the points cannot be read, an alarm too many is better than one too few.
+    let points = point::list(&options.vault, &options.service).await.unwrap_or_default();
+    if found.is_some() || has_streamed(&points, coverage, size.bytes()) {
         let reason = match found {
             None => "it does not exist there: it was dropped, or a promotion left it behind",
             Some(_) => {
@@ -270,6 +275,29 @@ async fn slot(
     let restart = made.and_then(|slot| slot.restart);
     shared.board.tell(StreamEvent::SlotCreated { endpoint, slot: name.clone(), restart });
     restart.ok_or_else(|| StreamError::Unexpected(format!("the new slot {name} keeps nothing")))
+}
+
+/// Whether the vault has WAL that no backup brought along: a stream was here before, and had a slot.
+fn has_streamed(
+    points: &[RestorePoint],
+    coverage: &BTreeMap<Timeline, Coverage>,
+    segment_bytes: u64,
+) -> bool {
+    coverage.iter().any(|(timeline, coverage)| {
+        let own = points.iter().filter(|point| point.timeline == *timeline).map(|point| LsnRange {
+            start: point.start.segment_start(segment_bytes),
+            // The last piece of a backup goes on to the end of what the server sent at once.
+            end: point.stop.advance(segment_bytes),
+        });
+        let mut own: Vec<LsnRange> = own.collect();
+        own.sort_unstable();
+        coverage.stretches.iter().any(|stretch| {
+            let reach = |position: Lsn, range: &LsnRange| {
+                if range.start <= position { position.max(range.end) } else { position }
+            };
+            own.iter().fold(stretch.start, reach) < stretch.end
+        })
+    })
 }
 
 /// Holds the server's end against the vault's and against where streaming begins.

@@ -41,6 +41,23 @@ async fn write_archive(vault: &TestVault, into: &Path) -> Lsn {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_first_stream_after_a_backup_misses_no_slot_and_no_wal() {
+    let installation = installations().remove(0);
+    let cluster = Cluster::start(&installation, &ClusterOptions::new().set("wal_keep_size", "1GB"));
+    let vault = TestVault::new().await;
+    write(&cluster, 1000);
+    let point = backup(&vault, &cluster).await;
+    let stream = vault.stream(&cluster);
+    let end = write(&cluster, 1000);
+    stream.wait_durable(end);
+    assert_eq!(stream.alarms(AlarmKind::SlotLost), []);
+    assert_eq!(stream.alarms(AlarmKind::Hole), []);
+    stream.stop().await;
+    let stretch = vault.stretch(1).await;
+    assert!(stretch.start <= point.start && stretch.end >= end, "{stretch:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn m2_every_commit_that_waited_for_the_vault_survives_the_loss_of_the_primary() {
     for installation in installations() {
         let cluster = Cluster::start(&installation, &ClusterOptions::new());
