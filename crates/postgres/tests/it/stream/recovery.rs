@@ -42,7 +42,7 @@ async fn write_archive(vault: &TestVault, into: &Path) -> Lsn {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_stream_after_a_backup_misses_no_slot_and_no_wal() {
-    let installation = installations().remove(0);
+    let [installation, _] = installations();
     let cluster = Cluster::start(&installation, &ClusterOptions::new().set("wal_keep_size", "1GB"));
     let vault = TestVault::new().await;
     write(&cluster, 1000);
