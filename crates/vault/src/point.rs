@@ -74,6 +74,29 @@ pub struct DamagedPage {
     pub path: String,
     /// The block within the relation.
     pub block: u64,
+    /// The database, if the server could still tell; none for what all databases share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// The table or index with its schema, quoted as SQL would have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relation: Option<String>,
+    /// It came damaged over the connection, and the server did not let us read it again: it may have been
+    /// torn by a write, which WAL mends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspect: bool,
+}
+
+/// As people are told: `page 7 of public.ledger in shop (base/5/16384)`.
+impl std::fmt::Display for DamagedPage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "page {} of ", self.block)?;
+        match (&self.relation, &self.database) {
+            (Some(relation), Some(database)) => write!(f, "{relation} in {database} ({})", self.path)?,
+            (Some(relation), None) => write!(f, "{relation} ({})", self.path)?,
+            (None, _) => f.write_str(&self.path)?,
+        }
+        if self.suspect { f.write_str(", perhaps only torn while it was sent") } else { Ok(()) }
+    }
 }
 
 /// A new name for a restore point or a layer: its time, and enough randomness to be the only one.

@@ -5,36 +5,33 @@
 //! - A file that vanishes or shrinks while it is read is no error: WAL from the backup's start tells
 //!   recovery of the drop or the truncation.
 
+use super::damage::{Findings, REREAD_PAUSE, REREADS};
 use super::filler::{Filler, write_packs};
 use super::pages::{self, Suspect};
 use super::rate::Rate;
-use super::{BackupError, BackupOptions, Server, Taken, bounded};
+use super::{BackupError, BackupOptions, Server, Taken, is_our_own};
 use crate::client::{Connection, quote_literal};
-use lifeboat_base::Lsn;
 use lifeboat_pgformat::{
     ControlFile, PAGE_SIZE_BYTES, PG_CONTROL_PATH, RelationFile, Treatment, UnloggedRelations, treatment,
 };
 use lifeboat_vault::layer::{FRAME_BYTES, FileEntry, FileKind, LayerWriter};
-use lifeboat_vault::point::DamagedPage;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// A large file is read in parts of this size, so that one file keeps all threads busy.
 const PART_BYTES: u64 = 64 << 20;
-/// Times that a page or `pg_control` is read again before it counts as damaged.
-const REREADS: usize = 5;
-/// Between them, for a write under way to end.
-const REREAD_PAUSE: Duration = Duration::from_millis(20);
+/// Deepest directory that is looked at: PostgreSQL's own need five. A link that leads to a directory above
+/// itself would have no end.
+const DEPTH_LIMIT: usize = 16;
 
 /// A stretch of one file for one thread.
 struct Part {
-    path: String,
+    path: Arc<str>,
     begin: u64,
     end: u64,
 }
@@ -43,8 +40,7 @@ struct Part {
 struct Shared {
     root: PathBuf,
     parts: Mutex<VecDeque<Part>>,
-    damaged: Mutex<Vec<DamagedPage>>,
-    start: Lsn,
+    findings: Mutex<Findings>,
     checksums: bool,
     rate: Rate,
 }
@@ -63,8 +59,7 @@ pub(super) async fn take(
         return Err(BackupError::OtherCluster { path, found, expected });
     }
     let begin = format!("SELECT pg_backup_start({}, true) AS lsn", quote_literal(label));
-    let row = sql.query_one(&begin).await.map_err(BackupError::Server)?;
-    let start: Lsn = row.parse("lsn").map_err(|error| BackupError::Unexpected(error.to_string()))?;
+    sql.query_one(&begin).await.map_err(BackupError::Server)?;
 
     let root = directory.to_owned();
     let listing = blocking(move || list(&root)).await?;
@@ -74,10 +69,11 @@ pub(super) async fn take(
     for entry in listing {
         if entry.kind == FileKind::File && entry.path != PG_CONTROL_PATH {
             total += entry.length;
+            let path: Arc<str> = entry.path.as_str().into();
             let mut begin = 0;
             while begin < entry.length {
                 let end = entry.length.min(begin + PART_BYTES);
-                parts.push_back(Part { path: entry.path.clone(), begin, end });
+                parts.push_back(Part { path: path.clone(), begin, end });
                 begin = end;
             }
         }
@@ -88,8 +84,7 @@ pub(super) async fn take(
     let shared = Arc::new(Shared {
         root: directory.to_owned(),
         parts: Mutex::new(parts),
-        damaged: Mutex::default(),
-        start,
+        findings: Mutex::default(),
         checksums: server.checksums,
         rate: Rate::new(options.rate, clock),
     });
@@ -126,10 +121,10 @@ pub(super) async fn take(
     let end = "SELECT lsn, labelfile, spcmapfile FROM pg_backup_stop(false)";
     let row = sql.query_one(end).await.map_err(BackupError::Server)?;
     let unexpected = |error: crate::client::RowError| BackupError::Unexpected(error.to_string());
-    let damaged = std::mem::take(&mut *shared.damaged.lock().unwrap_or_else(PoisonError::into_inner));
+    let findings = std::mem::take(&mut *shared.findings.lock().unwrap_or_else(PoisonError::into_inner));
     Ok(Taken {
         files,
-        damaged: bounded(damaged),
+        findings,
         label: row.text("labelfile").map_err(unexpected)?.as_bytes().to_vec(),
         tablespace_map: row
             .optional("spcmapfile")
@@ -154,15 +149,17 @@ async fn blocking<T: Send + 'static>(
 fn read_parts(shared: &Shared, filler: &mut Filler) -> Result<(), BackupError> {
     loop {
         let part = shared.parts.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        match part {
-            Some(part) => read_part(shared, &part, filler)?,
-            None => return filler.flush(),
+        let Some(part) = part else { return filler.flush() };
+        if let Err(error) = read_part(shared, &part, filler) {
+            // The others need not go on for a backup that will not be.
+            shared.parts.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            return Err(error);
         }
     }
 }
 
 fn read_part(shared: &Shared, part: &Part, filler: &mut Filler) -> Result<(), BackupError> {
-    let path = shared.root.join(&part.path);
+    let path = shared.root.join(&*part.path);
     let failed = |source| BackupError::File { path: path.clone(), source };
     let file = match File::open(&path) {
         Ok(file) => file,
@@ -197,22 +194,21 @@ fn check(
     begin: u64,
     raw: &mut [u8],
 ) -> Result<(), std::io::Error> {
-    for Suspect { offset, block } in pages::suspects(relation, begin, raw, shared.start) {
-        let at = (offset - begin) as usize;
+    for suspect in pages::suspects(relation, begin, raw) {
+        let at = (suspect.offset - begin) as usize;
         let page = &mut raw[at..at + PAGE_SIZE_BYTES];
-        let mut mended = false;
-        for _ in 0..REREADS {
+        let is_plenty = shared.findings.lock().unwrap_or_else(PoisonError::into_inner).is_plenty();
+        let mut last = Some(suspect);
+        for _ in 0..if is_plenty { 0 } else { REREADS } {
             std::thread::sleep(REREAD_PAUSE);
+            let Some(Suspect { offset, .. }) = last else { break };
             let read = read_at(file, page, offset)?;
             page[read..].fill(0);
-            mended = pages::suspects(relation, offset, page, shared.start).is_empty();
-            if mended {
-                break;
-            }
+            last = pages::suspects(relation, offset, page).pop();
         }
-        if !mended {
-            let damaged = DamagedPage { path: part.path.clone(), block: u64::from(block) };
-            shared.damaged.lock().unwrap_or_else(PoisonError::into_inner).push(damaged);
+        if let Some(suspect) = last {
+            let mut findings = shared.findings.lock().unwrap_or_else(PoisonError::into_inner);
+            findings.add(&part.path, suspect, true);
         }
     }
     Ok(())
@@ -253,6 +249,12 @@ fn list(root: &Path) -> Result<Vec<FileEntry>, BackupError> {
     let mut directories = vec![String::new()];
     while let Some(directory) = directories.pop() {
         let path = root.join(&directory);
+        if directory.split('/').count() > DEPTH_LIMIT {
+            return Err(BackupError::Unsupported(format!(
+                "{} is deeper than {DEPTH_LIMIT} directories: a link that leads back to one above it? Remove it",
+                path.display()
+            )));
+        }
         let failed = |source| BackupError::File { path: path.clone(), source };
         let listed = match std::fs::read_dir(&path) {
             Ok(listed) => listed,
@@ -275,6 +277,7 @@ fn list(root: &Path) -> Result<Vec<FileEntry>, BackupError> {
             let below = if directory.is_empty() { name.clone() } else { format!("{directory}/{name}") };
             let treatment = treatment(&below);
             if treatment == Treatment::Leave
+                || is_our_own(&below)
                 || (RelationFile::parse(&below).is_some() && unlogged.leaves_out(&name))
             {
                 continue;

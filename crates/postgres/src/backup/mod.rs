@@ -11,9 +11,12 @@
 //! - **B3 damage is reported.** A page that fails its checksum, was not torn by us and does not mend when
 //!   read again is named by file and block.
 //! - **B4 bounded memory.** Each worker holds one pack, and one more is on its way.
+//! - **B5 looked at again.** Before the manifest is written the vault is listed: what it acknowledged and
+//!   lost, or cut short, is found now and not on the bad day.
 //!
 //! Deliberately absent: who may take a backup now (leases), and when (schedules).
 
+mod damage;
 mod filler;
 mod local;
 mod pages;
@@ -22,22 +25,28 @@ mod remote;
 mod wal;
 
 use crate::client::{Advice, ClientError, Connection, Conninfo, Purpose, SlotOptions};
+use crate::restore::{MARKER_FILE, TABLESPACES_DIRECTORY};
+use crate::server::OUR_FILES;
+use damage::Findings;
 use lifeboat_base::{Lsn, ServiceName, SystemId};
 use lifeboat_pgformat::{BackupLabel, LabelError, parse_tablespace_map};
-use lifeboat_vault::layer::{FileEntry, LayerWriter};
-use lifeboat_vault::point::{DamagedPage, RestorePoint, Tablespace, new_id, publish};
+use lifeboat_vault::layer::{FileEntry, LayerReader, LayerWriter};
+use lifeboat_vault::point::{PointError, RestorePoint, Tablespace, new_id, publish, read};
 use lifeboat_vault::wal::{Cluster, WalArchive, WalError};
-use lifeboat_vault::{Vault, WriteError};
+use lifeboat_vault::{Vault, WriteError, names};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// zstd's level for layers: the balance that the field has settled on.
 pub const DEFAULT_LEVEL: i32 = 3;
 /// Threads that read, compress and seal.
 pub const DEFAULT_WORKERS: usize = 2;
-/// Damaged pages named in a manifest; beyond this the count says enough.
-const DAMAGED_PAGES_LIMIT: usize = 1000;
+/// Times that the vault is looked at before what it does not show counts as lost.
+const LOOKS: usize = 3;
+/// Between them.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
 
 /// What to back up, and how.
 #[derive(Debug)]
@@ -123,6 +132,16 @@ pub enum BackupError {
     /// A version or build that Lifeboat does not read.
     #[error("{0}")]
     Unsupported(String),
+    /// The vault lost what it had acknowledged.
+    #[error(
+        "the vault acknowledged the backup, but does not hold all of it when looked at again: {0}; no restore point was made. Look at the store before the next backup"
+    )]
+    NotKept(String),
+    /// `pg_control` was written while the server sent it.
+    #[error(
+        "global/pg_control came torn over the connection, which PostgreSQL mends by itself; take the backup again"
+    )]
+    TornControl,
     /// Somebody stopped it.
     #[error("the backup was stopped; what it had written is removed by the next prune")]
     Cancelled,
@@ -134,7 +153,7 @@ impl BackupError {
     pub fn advice(&self) -> Advice {
         match self {
             Self::Server(error) => error.advice(),
-            Self::Vault(_) | Self::Wal(_) => Advice::Retry,
+            Self::Vault(_) | Self::Wal(_) | Self::NotKept(_) | Self::TornControl => Advice::Retry,
             Self::OtherCluster { .. } | Self::File { .. } => Advice::FixConfiguration,
             Self::Unexpected(_) | Self::Label(_) | Self::Unsupported(_) | Self::Cancelled => Advice::GiveUp,
         }
@@ -151,7 +170,7 @@ struct Server {
 /// What reading yields, whichever way.
 struct Taken {
     files: Vec<FileEntry>,
-    damaged: Vec<DamagedPage>,
+    findings: Findings,
     label: Vec<u8>,
     tablespace_map: Vec<u8>,
     stop: Lsn,
@@ -185,6 +204,7 @@ pub async fn run(options: &BackupOptions) -> Result<RestorePoint, BackupError> {
     };
     let parsed = BackupLabel::parse(&taken.label).map_err(BackupError::Label)?;
     let (timeline, start, stop) = (parsed.start_timeline, parsed.start_lsn, taken.stop);
+    let damaged_pages = damage::settle(taken.findings, start, stop, options, &mut sql).await;
     wal::ensure(&archive, keeper, &slot, timeline, start, stop, &clock).await?;
 
     let tablespaces = tablespaces(&taken.tablespace_map)?;
@@ -193,6 +213,7 @@ pub async fn run(options: &BackupOptions) -> Result<RestorePoint, BackupError> {
     let id = writer.id().to_owned();
     let writer = Arc::try_unwrap(writer).expect("the workers have ended");
     let stored_bytes = writer.finish(taken.files).await.map_err(BackupError::Vault)?;
+    look_again(options, &id, stored_bytes).await?;
     let point = RestorePoint {
         id: id.clone(),
         service: options.service.clone(),
@@ -210,13 +231,74 @@ pub async fn run(options: &BackupOptions) -> Result<RestorePoint, BackupError> {
         backup_label: text(taken.label)?,
         tablespace_map: text(taken.tablespace_map)?,
         tablespaces,
-        damaged_pages: taken.damaged,
+        damaged_pages,
         size_bytes,
         stored_bytes,
         files,
     };
-    publish(&options.vault, &point).await.map_err(BackupError::Vault)?;
+    announce(&options.vault, &point).await?;
     Ok(point)
+}
+
+/// Publishes the point, and reads it back. An answer that got lost is no failure; a manifest that does not
+/// read is taken away again, for it would hide all others.
+async fn announce(vault: &Vault, point: &RestorePoint) -> Result<(), BackupError> {
+    let published = publish(vault, point).await;
+    let mut last = None;
+    for look in 0..LOOKS {
+        if look > 0 {
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+        match read(vault, &point.service, &point.id).await {
+            Ok(found) if found == *point => return Ok(()),
+            Ok(_) => break,
+            Err(error @ PointError::Unknown { .. }) => {
+                last = Some(error);
+                break;
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    let name = names::point(&point.service, &point.id);
+    match published {
+        Err(error) => Err(BackupError::Vault(error)),
+        Ok(_) => {
+            let why = last.map_or_else(|| "it reads otherwise".to_owned(), |error| with_causes(&error));
+            vault.copies().delete(vec![name.clone()]).await;
+            Err(BackupError::NotKept(format!("{name}: {why}")))
+        }
+    }
+}
+
+/// An error and what caused it, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// B5 for the layer; for WAL, `wal::ensure` does it.
+async fn look_again(options: &BackupOptions, layer: &str, stored_bytes: u64) -> Result<(), BackupError> {
+    let copies = options.vault.copies();
+    let prefix = names::layer(&options.service, layer);
+    let listing = copies.list(&prefix).await;
+    if !listing.is_complete {
+        let silent: Vec<_> = listing.failures.iter().map(|f| format!("{}: {}", f.copy, f.reason)).collect();
+        return Err(BackupError::NotKept(format!("{prefix} cannot be listed ({})", silent.join("; "))));
+    }
+    // A copy that does not answer now took the writes before, or they would not have counted.
+    let enough = copies.durable().saturating_sub(listing.failures.len());
+    if let Some((name, _)) = listing.objects.iter().find(|(_, listed)| listed.copies.len() < enough) {
+        return Err(BackupError::NotKept(format!("{name} is in too few copies")));
+    }
+    let there: u64 = listing.objects.values().map(|listed| listed.size).sum();
+    if there != stored_bytes {
+        return Err(BackupError::NotKept(format!(
+            "of {stored_bytes} bytes below {prefix}, {there} are there"
+        )));
+    }
+    // Small, and without it nothing of the layer is found.
+    let index = LayerReader::open(&options.vault, &options.service, layer).await;
+    index.map(drop).map_err(|error| BackupError::NotKept(with_causes(&error)))
 }
 
 async fn connect(options: &BackupOptions, purpose: Purpose) -> Result<Connection, BackupError> {
@@ -265,8 +347,9 @@ fn tablespaces(map: &[u8]) -> Result<Vec<Tablespace>, BackupError> {
     entries.into_iter().map(tablespace).collect()
 }
 
-/// Keeps a list of damaged pages within its limit.
-fn bounded(mut damaged: Vec<DamagedPage>) -> Vec<DamagedPage> {
-    damaged.truncate(DAMAGED_PAGES_LIMIT);
-    damaged
+/// Whether a path is what a restore left in the data directory: its marker and its configuration, which the
+/// next restore writes anew, and the tablespaces, which are taken by the links that lead to them.
+fn is_our_own(path: &str) -> bool {
+    let first = path.split('/').next().unwrap_or_default();
+    first == TABLESPACES_DIRECTORY || (first == path && (path == MARKER_FILE || OUR_FILES.contains(&path)))
 }

@@ -5,14 +5,16 @@
 //!
 //! Source: PostgreSQL manual, "Streaming Replication Protocol", `BASE_BACKUP`.
 
+use super::damage::Findings;
 use super::filler::{Filler, write_packs};
-use super::{BackupError, BackupOptions, Server, Taken, bounded, pages};
+use super::{BackupError, BackupOptions, Server, Taken, is_our_own, pages};
 use crate::client::{CommandEvent, Connection, Purpose, quote_replication_literal};
 use bytes::{Buf, Bytes};
 use lifeboat_base::Lsn;
-use lifeboat_pgformat::{BACKUP_LABEL_FILE, PAGE_SIZE_BYTES, RelationFile, TABLESPACE_MAP_FILE};
+use lifeboat_pgformat::{
+    BACKUP_LABEL_FILE, ControlFile, PAGE_SIZE_BYTES, PG_CONTROL_PATH, RelationFile, TABLESPACE_MAP_FILE,
+};
 use lifeboat_vault::layer::{FRAME_BYTES, FileEntry, FileKind, LayerWriter};
-use lifeboat_vault::point::DamagedPage;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
@@ -98,10 +100,8 @@ async fn read(
             CommandEvent::Columns(_) => results += 1,
             // First result: where it starts. Second: tablespaces. Last: where it stops.
             CommandEvent::Row(row) if results != 2 => {
-                let position: Lsn =
-                    row.at(0).and_then(|text| text.parse().ok()).ok_or_else(|| unexpected("no position"))?;
-                archive.start = archive.start.or(Some(position));
-                positions.push(position);
+                let position: Option<Lsn> = row.at(0).and_then(|text| text.parse().ok());
+                positions.push(position.ok_or_else(|| unexpected("no position"))?);
             }
             CommandEvent::Data(mut data) if data.has_remaining() => match data.get_u8() {
                 b'n' => archive.begin(&data)?,
@@ -119,7 +119,7 @@ async fn read(
     };
     Ok(Taken {
         files: archive.files,
-        damaged: bounded(archive.damaged),
+        findings: archive.findings,
         label: archive.label,
         tablespace_map: archive.tablespace_map,
         stop,
@@ -151,13 +151,12 @@ enum Member {
 struct Archive {
     frames: mpsc::Sender<Frame>,
     checksums: bool,
-    start: Option<Lsn>,
     prefix: String,
     state: State,
     header: Vec<u8>,
     member: Member,
     files: Vec<FileEntry>,
-    damaged: Vec<DamagedPage>,
+    findings: Findings,
     label: Vec<u8>,
     tablespace_map: Vec<u8>,
 }
@@ -167,13 +166,12 @@ impl Archive {
         Self {
             frames,
             checksums,
-            start: None,
             prefix: String::new(),
             state: State::Header,
             header: Vec::with_capacity(TAR_BLOCK),
             member: Member::Ignored,
             files: Vec::new(),
-            damaged: Vec::new(),
+            findings: Findings::default(),
             label: Vec::new(),
             tablespace_map: Vec::new(),
         }
@@ -278,14 +276,14 @@ impl Archive {
         }
         self.member = Member::Ignored;
         if kind.is_dir() {
-            if !name.is_empty() {
+            if !name.is_empty() && !is_our_own(&path) {
                 self.push(path, FileKind::Directory, 0, mode);
             }
         } else if kind.is_file() && path == BACKUP_LABEL_FILE && size <= LABEL_LIMIT_BYTES {
             self.member = Member::Label;
         } else if kind.is_file() && path == TABLESPACE_MAP_FILE && size <= LABEL_LIMIT_BYTES {
             self.member = Member::TablespaceMap;
-        } else if kind.is_file() {
+        } else if kind.is_file() && !is_our_own(&path) {
             let relation = RelationFile::parse(&path);
             // A page half appended is WAL's to write.
             let length = if relation.is_some() { size - size % PAGE_SIZE_BYTES as u64 } else { size };
@@ -336,13 +334,14 @@ impl Archive {
         if raw.is_empty() {
             return Ok(());
         }
-        if let (Some(relation), Some(start)) = (relation, self.start) {
-            // What came over the wire cannot be read again: the file may have been torn by a write that
-            // began after the start, which only a page with an older LSN and a newer half would show.
-            for suspect in pages::suspects(relation, *begin, &raw, start) {
-                let block = u64::from(suspect.block);
-                self.damaged.push(DamagedPage { path: path.to_string(), block });
+        if let Some(relation) = relation {
+            // What came over the wire cannot be read again here; at the end the server is asked (D2).
+            for suspect in pages::suspects(relation, *begin, &raw) {
+                self.findings.add(path, suspect, false);
             }
+        }
+        if &**path == PG_CONTROL_PATH && ControlFile::parse(&raw).is_err() {
+            return Err(BackupError::TornControl);
         }
         let sent = Frame { path: path.clone(), begin: *begin, raw };
         *begin += sent.raw.len() as u64;

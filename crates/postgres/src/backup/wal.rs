@@ -1,9 +1,9 @@
 //! Makes sure that the WAL from a backup's start to its stop is durable in the vault (B2).
 
-use super::BackupError;
+use super::{BackupError, LOOK_PAUSE, LOOKS};
 use crate::client::{Connection, Event, StartReplication, Status};
 use lifeboat_base::{Clock, Lsn, LsnRange, Timeline};
-use lifeboat_vault::wal::WalArchive;
+use lifeboat_vault::wal::{WalArchive, WalError};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 /// From the beginning of the segment on, for recovery asks for whole segments.
 pub(super) async fn ensure(
     archive: &WalArchive,
-    keeper: Connection,
+    mut keeper: Connection,
     slot: &str,
     timeline: Timeline,
     start: Lsn,
@@ -26,6 +26,11 @@ pub(super) async fn ensure(
 ) -> Result<(), BackupError> {
     let segment_bytes = archive.segment_size().bytes();
     let wanted = LsnRange { start: start.segment_start(segment_bytes), end: stop };
+    if timeline != Timeline(1) {
+        // Recovery refuses a timeline of which it finds no history.
+        let history = keeper.timeline_history(timeline).await.map_err(BackupError::Server)?;
+        archive.put_history(timeline, &history.content).await.map_err(BackupError::Wal)?;
+    }
     let coverage = archive.coverage(timeline).await.map_err(BackupError::Wal)?;
     let mut position = match coverage.end_from(wanted.start) {
         Some(end) if end >= wanted.end => return Ok(()),
@@ -75,7 +80,23 @@ pub(super) async fn ensure(
             }
         }
     }
-    // The slot is temporary: it goes with the connection.
-    drop(replication);
+    // The slot is temporary: it goes with the connection. What was not said goodbye to stands in production's
+    // log as a failure; what cannot be said goodbye to does no harm here.
+    if let Ok(keeper) = replication.stop().await {
+        keeper.close().await;
+    }
+    // B5: what was acknowledged must show. Not always at once, for a stream may be joining pieces just now.
+    for look in 1.. {
+        let coverage = archive.coverage(timeline).await.map_err(BackupError::Wal)?;
+        let end = coverage.end_from(wanted.start).unwrap_or(wanted.start);
+        if end >= wanted.end {
+            break;
+        }
+        if look == LOOKS {
+            let hole = LsnRange { start: end, end: wanted.end };
+            return Err(BackupError::Wal(WalError::Hole { timeline, hole }));
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
     Ok(())
 }

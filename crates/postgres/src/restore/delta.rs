@@ -28,14 +28,10 @@ pub(super) fn same_cluster(options: &RestoreOptions, marker: Option<&Marker>) ->
         Ok(Err(error)) => error.to_string(),
         // A delta of another point was killed after it took pg_control away.
         Err(_) if marker.is_some_and(|marker| marker.service == options.point.service) => return Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound && is_empty(&path) => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound && !super::has_entries(&path) => return Ok(()),
         Err(error) => format!("{PG_CONTROL_PATH}: {error}"),
     };
     Err(RestoreError::OtherCluster { path, found, wanted })
-}
-
-fn is_empty(path: &Path) -> bool {
-    std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// What is below `root` and not in the layer (D1).
@@ -70,7 +66,7 @@ fn look(
         };
         let is_ours = relative == super::MARKER_FILE
             || relative == PG_CONTROL_PATH
-            || relative == "lifeboat_tablespaces";
+            || relative == super::TABLESPACES_DIRECTORY;
         if is_ours {
             continue;
         }

@@ -25,6 +25,8 @@ const DEFAULT_PORT: u16 = 5432;
 /// What the threads share.
 struct Shared {
     root: PathBuf,
+    /// It and the tablespaces, which may be on other file systems.
+    roots: Vec<PathBuf>,
     owner: Option<(u32, u32)>,
     reader: LayerReader,
     modes: HashMap<String, u32>,
@@ -45,11 +47,15 @@ pub(super) async fn write(options: &RestoreOptions, plan: RestorePlan) -> Result
     let total = &options.progress.total_bytes;
     total.store(plan.size_bytes, Ordering::Relaxed);
     make_directory(&root, OWNER_ONLY, options.owner)?;
+    // R3: without it, what is killed after the next line would not be known again.
+    let marker = MarkerWriter::open(&root, &plan.marker).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => RestoreError::Busy { path: root.clone() },
+        _ => failed(&root)(error),
+    })?;
+    own(&root.join(super::MARKER_FILE), options.owner)?;
     // R1: removed first, should a delta or an earlier try have left one.
     remove(&root.join(PG_CONTROL_PATH))?;
     delta::clear(&root, &plan.removed)?;
-    let marker = MarkerWriter::open(&root, &plan.marker).map_err(failed(&root))?;
-    own(&root.join(super::MARKER_FILE), options.owner)?;
     link_tablespaces(options, &plan)?;
     let done = &plan.marker.packs_done;
     make_tree(options, &plan.reader.index().files)?;
@@ -58,6 +64,7 @@ pub(super) async fn write(options: &RestoreOptions, plan: RestorePlan) -> Result
     let todo: VecDeque<u32> = (0..plan.packs as u32).filter(is_due).collect();
     let modes = plan.reader.index().files.iter().map(|file| (file.path.clone(), file.mode)).collect();
     let shared = Arc::new(Shared {
+        roots: std::iter::once(&root).chain(plan.tablespaces.values()).cloned().collect(),
         root: root.clone(),
         owner: options.owner,
         modes,
@@ -71,10 +78,19 @@ pub(super) async fn write(options: &RestoreOptions, plan: RestorePlan) -> Result
     for _ in 0..options.workers.max(1) {
         threads.spawn(write_packs(shared.clone()));
     }
+    // All of them have ended before this returns: whoever tries again must find nobody still writing.
+    let mut failure = None;
     while let Some(outcome) = threads.join_next().await {
-        outcome.map_err(|error| {
-            RestoreError::Unsupported(format!("a thread of the restore ended: {error}"))
-        })??;
+        let outcome = outcome.unwrap_or_else(|error| {
+            Err(RestoreError::Unsupported(format!("a thread of the restore ended: {error}")))
+        });
+        if let Err(error) = outcome {
+            shared.packs.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            failure.get_or_insert(error);
+        }
+    }
+    if let Some(error) = failure {
+        return Err(error);
     }
     let shared = Arc::into_inner(shared).expect("the threads have ended");
     finish(options, shared).await
@@ -82,7 +98,7 @@ pub(super) async fn write(options: &RestoreOptions, plan: RestorePlan) -> Result
 
 /// Everything but `pg_control` is there: make it durable, then make it start (R1).
 async fn finish(options: &RestoreOptions, shared: Shared) -> Result<(), RestoreError> {
-    let Shared { root, owner, unrecorded, reader, delta, .. } = shared;
+    let Shared { root, roots, owner, unrecorded, reader, delta, .. } = shared;
     if let Some(delta) = delta {
         delta.clear_holes(&root, reader.index())?;
     }
@@ -100,10 +116,10 @@ async fn finish(options: &RestoreOptions, shared: Shared) -> Result<(), RestoreE
         .map_err(|error| RestoreError::Unsupported(format!("the layer's {PG_CONTROL_PATH}: {error}")))?;
     configure(&root, &parsed, DEFAULT_PORT, owner).map_err(failed(&root))?;
     write_small(&root.join(SIGNAL_FILE), b"", owner)?;
-    sync(&root)?;
+    sync(&roots)?;
     recorded.marker.done(&recorded.packs).map_err(failed(&root))?;
     write_small(&root.join(PG_CONTROL_PATH), &control, owner)?;
-    sync(&root)?;
+    sync(&roots)?;
     recorded.marker.finished().map_err(failed(&root))
 }
 
@@ -179,7 +195,7 @@ fn record(shared: &Shared, number: u32) -> Result<(), RestoreError> {
     if recorded.packs.len() < PACKS_BETWEEN_SYNCS {
         return Ok(());
     }
-    sync(&shared.root)?;
+    sync(&shared.roots)?;
     let packs = std::mem::take(&mut recorded.packs);
     recorded.marker.done(&packs).map_err(failed(&shared.root))
 }
@@ -194,6 +210,10 @@ fn write_pack(shared: &Shared, pack: &OpenedPack) -> Result<(), PackFailure> {
     for (number, frame) in (0..).zip(&pack.directory.frames) {
         let raw = pack.frame(number).map_err(|_| PackFailure::Damaged)?;
         let path = &pack.directory.files[frame.file as usize];
+        if path == super::MARKER_FILE {
+            // Production's own, of a restore long ago. Ours must not be written over.
+            continue;
+        }
         if path == PG_CONTROL_PATH {
             shared.unrecorded.lock().unwrap_or_else(PoisonError::into_inner).control = Some(raw);
             continue;
@@ -233,8 +253,10 @@ fn make_tree(options: &RestoreOptions, files: &[FileEntry]) -> Result<(), Restor
     for missing in ["pg_wal", "pg_wal/archive_status"] {
         make_directory(&options.into.join(missing), OWNER_ONLY, options.owner)?;
     }
-    let kept_back = |file: &&FileEntry| file.kind == FileKind::File && file.path != PG_CONTROL_PATH;
-    for file in files.iter().filter(kept_back) {
+    let is_due = |file: &&FileEntry| {
+        file.kind == FileKind::File && ![PG_CONTROL_PATH, super::MARKER_FILE].contains(&file.path.as_str())
+    };
+    for file in files.iter().filter(is_due) {
         let path = options.into.join(&file.path);
         let opened = open_file(&path, file.mode, options.owner)?;
         opened.set_len(file.length).map_err(failed(&path))?;
@@ -303,8 +325,11 @@ fn own(path: &Path, owner: Option<(u32, u32)>) -> Result<(), RestoreError> {
     chown(path, Some(user), Some(group)).map_err(failed(path))
 }
 
-/// Makes everything on the directory's file system durable.
-fn sync(root: &Path) -> Result<(), RestoreError> {
-    let directory = File::open(root).map_err(failed(root))?;
-    rustix::fs::syncfs(&directory).map_err(|error| failed(root)(error.into()))
+/// Makes everything on the directories' file systems durable.
+fn sync(roots: &[PathBuf]) -> Result<(), RestoreError> {
+    for root in roots {
+        let directory = File::open(root).map_err(failed(root))?;
+        rustix::fs::syncfs(&directory).map_err(|error| failed(root)(error.into()))?;
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@
 
 use lifeboat_base::ServiceName;
 use lifeboat_vault::point::RestorePoint;
+use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -70,9 +71,11 @@ pub(super) fn read(directory: &Path) -> Option<Marker> {
 pub(super) struct MarkerWriter(File);
 
 impl MarkerWriter {
-    /// Makes the marker, or goes on with it.
+    /// Makes the marker, or goes on with it. `WouldBlock`: another restore holds it.
     pub(super) fn open(directory: &Path, marker: &Marker) -> Result<Self, Error> {
         let path = directory.join(MARKER_FILE);
+        let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let goes_on = read(directory).is_some_and(|found| {
             !found.finished && (&found.service, &found.point) == (&marker.service, &marker.point)
         });
@@ -83,9 +86,9 @@ impl MarkerWriter {
                 delta: marker.delta,
             };
             let line = serde_json::to_string(&first)?;
-            std::fs::write(&path, format!("{line}\n"))?;
+            file.set_len(0)?;
+            file.write_all(format!("{line}\n").as_bytes())?;
         }
-        let mut file = OpenOptions::new().append(true).open(&path)?;
         // Ends a line that a crash tore; an empty one is passed over.
         file.write_all(b"\n")?;
         file.sync_all()?;

@@ -6,7 +6,8 @@
 //! - **R1 half-made never starts.** `global/pg_control` is written last of all and removed first.
 //! - **R2 only our own.** A directory that is not empty is touched only if Lifeboat made it, and for the
 //!   same service (resume), or with `delta` on a stopped server of the same cluster.
-//! - **R3 resumable.** What was written is recorded after it is durable; a killed restore goes on.
+//! - **R3 resumable.** What was written is recorded after it is durable; a killed restore goes on. The marker
+//!   is the first file written and holds a lock: two restores never share a directory.
 //! - **R4 checked.** Every byte written came out of a frame whose seal opened.
 //! - **R5 inside.** No path of a layer leaves the directory; tablespaces go where they were mapped to, or
 //!   inside.
@@ -16,11 +17,12 @@
 mod delta;
 mod files;
 mod marker;
+mod room;
 mod settings;
 
 use lifeboat_base::{ByteCount, ServiceName, SystemId};
 use lifeboat_vault::Vault;
-use lifeboat_vault::layer::{FileKind, LayerError, LayerIndex, LayerReader};
+use lifeboat_vault::layer::{LayerError, LayerIndex, LayerReader};
 use lifeboat_vault::point::RestorePoint;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,6 +36,8 @@ pub use settings::{Recovery, Stop, end_recovery, strip_recovery_settings};
 pub const DEFAULT_WORKERS: usize = 2;
 /// Room that must be left beyond the files themselves: WAL to be replayed, and the server's own.
 const SPARE_BYTES: u64 = 256 << 20;
+/// Where tablespaces go that were not mapped elsewhere, below the data directory.
+pub(crate) const TABLESPACES_DIRECTORY: &str = "lifeboat_tablespaces";
 /// Where a server says that it runs.
 const PID_FILE: &str = "postmaster.pid";
 
@@ -127,6 +131,12 @@ pub enum RestoreError {
         /// What was asked for.
         wanted: String,
     },
+    /// Another restore is at work there.
+    #[error("another restore writes to {} at this moment: wait for it, or stop it", path.display())]
+    Busy {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A server runs there.
     #[error("a PostgreSQL server runs in {} (process {pid}, says its postmaster.pid): stop it first", path.display())]
     Running {
@@ -203,28 +213,31 @@ pub async fn plan(options: &RestoreOptions) -> Result<RestorePlan, RestoreError>
     };
     let reader =
         LayerReader::open(&options.vault, &point.service, layer).await.map_err(RestoreError::Layer)?;
-    let marker = occupant(options)?;
+    let (marker, goes_on) = occupant(options)?;
     let index = reader.index();
     check_paths(index)?;
     let size_bytes: u64 = index.files.iter().map(|file| file.length).sum();
     let packs_done = marker.packs_done.len();
-    let is_over = marker.delta || packs_done > 0;
-    let there = if is_over { written_bytes(&options.into, index) } else { 0 };
-    let remaining = size_bytes.saturating_sub(there);
-    let free_bytes = free_space(&options.into)?;
-    if free_bytes < remaining + SPARE_BYTES {
-        return Err(RestoreError::NoRoom { path: options.into.clone(), free_bytes, size_bytes: remaining });
-    }
+    let is_over = marker.delta || goes_on;
     let place = |tablespace: &lifeboat_vault::point::Tablespace| {
         let oid = tablespace.oid.to_string();
         let chosen = options.tablespaces.get(&tablespace.location).cloned();
         // Over an old directory, its tablespaces stay where they are.
         let linked = || std::fs::read_link(options.into.join("pg_tblspc").join(&oid)).ok();
         let old = if is_over { linked() } else { None };
-        let inside = || options.into.join("lifeboat_tablespaces").join(&oid);
+        let inside = || options.into.join(TABLESPACES_DIRECTORY).join(&oid);
         (tablespace.oid, chosen.or(old).unwrap_or_else(inside))
     };
-    let removed = if is_over {
+    let tablespaces: BTreeMap<u32, PathBuf> = point.tablespaces.iter().map(place).collect();
+    if !is_over {
+        let occupied = tablespaces.values().find(|target| has_entries(target));
+        if let Some(path) = occupied {
+            return Err(RestoreError::NotEmpty { path: path.clone(), service: point.service.clone() });
+        }
+    }
+    room::check(&options.into, &tablespaces, index, is_over)?;
+    // What an unfinished restore left needs no clearing: all of it is this point's.
+    let removed = if marker.delta {
         delta::in_the_way(&options.into, index).map_err(failed(&options.into))?
     } else {
         Vec::new()
@@ -234,7 +247,7 @@ pub async fn plan(options: &RestoreOptions) -> Result<RestorePlan, RestoreError>
         size_bytes,
         packs_done,
         packs: index.packs.len(),
-        tablespaces: point.tablespaces.iter().map(place).collect(),
+        tablespaces,
         removed,
         reader,
         marker,
@@ -249,14 +262,13 @@ pub async fn apply(options: &RestoreOptions, plan: RestorePlan) -> Result<(), Re
     files::write(options, plan).await
 }
 
-/// What is in the directory now (R2).
-fn occupant(options: &RestoreOptions) -> Result<Marker, RestoreError> {
+/// What is in the directory now (R2), and whether it is a restore to be gone on with.
+fn occupant(options: &RestoreOptions) -> Result<(Marker, bool), RestoreError> {
     let (into, point) = (&options.into, &options.point);
-    let mut entries = match std::fs::read_dir(into) {
+    let new = || (Marker::new(point, options.delta), false);
+    let entries = match std::fs::read_dir(into) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(Marker::new(point, options.delta));
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(new()),
         Err(source) => return Err(RestoreError::File { path: into.clone(), source }),
     };
     if let Some(pid) = running_server(into) {
@@ -265,11 +277,11 @@ fn occupant(options: &RestoreOptions) -> Result<Marker, RestoreError> {
     match marker::read(into) {
         // An unfinished restore of the same point goes on, delta or not.
         Some(marker) if !marker.finished && marker.service == point.service && marker.point == point.id => {
-            Ok(Marker { delta: marker.delta || options.delta, ..marker })
+            Ok((Marker { delta: marker.delta || options.delta, ..marker }, true))
         }
         found if options.delta => {
             delta::same_cluster(options, found.as_ref())?;
-            Ok(Marker::new(point, options.delta))
+            Ok(new())
         }
         Some(marker) if marker.service != point.service => {
             Err(RestoreError::NotEmpty { path: into.clone(), service: point.service.clone() })
@@ -282,7 +294,8 @@ fn occupant(options: &RestoreOptions) -> Result<Marker, RestoreError> {
             found: marker.point,
             wanted: point.id.clone(),
         }),
-        None if entries.next().is_none() => Ok(Marker::new(point, options.delta)),
+        // A marker alone that does not read: the restore was killed while it wrote its first line.
+        None if entries.flatten().all(|entry| entry.file_name() == MARKER_FILE) => Ok(new()),
         None => Err(RestoreError::NotEmpty { path: into.clone(), service: point.service.clone() }),
     }
 }
@@ -309,20 +322,6 @@ fn check_paths(index: &LayerIndex) -> Result<(), RestoreError> {
     Ok(())
 }
 
-/// What of the layer's files is on the disk already, about.
-fn written_bytes(into: &Path, index: &LayerIndex) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let files = index.files.iter().filter(|file| file.kind == FileKind::File);
-    files.filter_map(|file| Some(std::fs::metadata(into.join(&file.path)).ok()?.blocks() * 512)).sum()
-}
-
-/// Free bytes on the file system where `path` is, or will be.
-fn free_space(path: &Path) -> Result<u64, RestoreError> {
-    let mut existing = path;
-    while !existing.exists() {
-        existing = existing.parent().unwrap_or(Path::new("/"));
-    }
-    let stat = rustix::fs::statvfs(existing)
-        .map_err(|error| RestoreError::File { path: existing.to_owned(), source: error.into() })?;
-    Ok(stat.f_bavail * stat.f_frsize)
+fn has_entries(path: &Path) -> bool {
+    std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some())
 }

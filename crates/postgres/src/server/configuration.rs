@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 /// A socket's path at most; the system's own limit is 108 with the closing zero.
 const SOCKET_PATH_LIMIT_BYTES: usize = 100;
 
+/// The files of it, in the data directory.
+pub(crate) const OUR_FILES: [&str; 3] = ["lifeboat.conf", "lifeboat_hba.conf", "lifeboat_ident.conf"];
+
 /// How a server of ours is set up.
 pub(crate) struct Configuration {
     /// Where its socket is.
@@ -40,9 +43,7 @@ fn write(directory: &Path, settings: &[(&str, String)], owner: Option<(u32, u32)
     }
     let access =
         "# Only who can reach the private socket.\nlocal all all trust\nlocal replication all trust\n";
-    for (name, contents) in
-        [("lifeboat.conf", text.as_str()), ("lifeboat_hba.conf", access), ("lifeboat_ident.conf", "")]
-    {
+    for (name, contents) in OUR_FILES.into_iter().zip([text.as_str(), access, ""]) {
         let path = directory.join(name);
         std::fs::write(&path, contents)?;
         std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;

@@ -1,8 +1,13 @@
 //! Holds the crate against real PostgreSQL servers.
 
+mod backup_damage;
+mod backup_faults;
+mod backup_fixture;
+mod backup_places;
 mod client;
 mod fetch;
 mod recovery;
+mod restore_faults;
 mod search;
 mod server;
 mod stream;
