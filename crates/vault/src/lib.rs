@@ -7,6 +7,8 @@
 pub mod address;
 pub mod check;
 mod copies;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod journal;
 pub mod keys;
 pub mod layer;

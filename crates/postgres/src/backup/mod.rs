@@ -18,6 +18,8 @@
 
 mod damage;
 mod filler;
+#[doc(hidden)]
+pub mod fuzz;
 mod local;
 mod pages;
 mod rate;

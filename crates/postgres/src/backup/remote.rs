@@ -19,16 +19,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
 /// Frames that wait for a thread.
-const FRAMES_WAITING: usize = 16;
+pub(super) const FRAMES_WAITING: usize = 16;
 /// Labels and maps are small; what claims to be larger is not one.
 const LABEL_LIMIT_BYTES: u64 = 1 << 20;
 const TAR_BLOCK: usize = 512;
 
 /// A run of one file, for one thread.
-struct Frame {
+pub(super) struct Frame {
     path: Arc<str>,
-    begin: u64,
-    raw: Vec<u8>,
+    pub(super) begin: u64,
+    pub(super) raw: Vec<u8>,
 }
 
 pub(super) async fn take(
@@ -148,21 +148,21 @@ enum Member {
 }
 
 /// Takes archives apart.
-struct Archive {
+pub(super) struct Archive {
     frames: mpsc::Sender<Frame>,
     checksums: bool,
     prefix: String,
     state: State,
     header: Vec<u8>,
     member: Member,
-    files: Vec<FileEntry>,
+    pub(super) files: Vec<FileEntry>,
     findings: Findings,
     label: Vec<u8>,
     tablespace_map: Vec<u8>,
 }
 
 impl Archive {
-    fn new(frames: mpsc::Sender<Frame>, checksums: bool) -> Self {
+    pub(super) fn new(frames: mpsc::Sender<Frame>, checksums: bool) -> Self {
         Self {
             frames,
             checksums,
@@ -178,7 +178,7 @@ impl Archive {
     }
 
     /// A new archive: `base.tar`, or `<oid>.tar` of a tablespace.
-    fn begin(&mut self, message: &[u8]) -> Result<(), BackupError> {
+    pub(super) fn begin(&mut self, message: &[u8]) -> Result<(), BackupError> {
         self.end()?;
         let name = message.split(|byte| *byte == 0).next().unwrap_or_default();
         let name = std::str::from_utf8(name).unwrap_or_default();
@@ -191,7 +191,7 @@ impl Archive {
     }
 
     /// The archive must not end inside a member.
-    fn end(&mut self) -> Result<(), BackupError> {
+    pub(super) fn end(&mut self) -> Result<(), BackupError> {
         self.header.clear();
         match self.state {
             State::Header | State::Padding { left: 0 } => {
@@ -215,7 +215,7 @@ impl Archive {
         });
     }
 
-    async fn feed(&mut self, mut data: Bytes) -> Result<(), BackupError> {
+    pub(super) async fn feed(&mut self, mut data: Bytes) -> Result<(), BackupError> {
         while data.has_remaining() {
             match &mut self.state {
                 State::Header => {

@@ -19,6 +19,8 @@ mod connection;
 mod conninfo;
 mod endpoint;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod passfile;
 mod password;
 mod quote;

@@ -354,7 +354,7 @@ fn encode(status: Status, now_us: i64, reply_requested: bool) -> BytesMut {
 }
 
 /// Reads a message of the copy.
-fn decode(mut bytes: Bytes) -> Result<Event, &'static str> {
+pub(super) fn decode(mut bytes: Bytes) -> Result<Event, &'static str> {
     let short = |_| "a replication message that is cut short";
     match bytes.try_get_u8().map_err(short)? {
         b'w' => {

@@ -19,6 +19,8 @@ const PACKS_BETWEEN_SYNCS: usize = 64;
 /// Directories and files that PostgreSQL needs and no layer holds.
 const OWNER_ONLY: u32 = 0o700;
 const SIGNAL_FILE: &str = "recovery.signal";
+/// What a standby that was backed up has: with it a server follows its primary and never ends recovery.
+const STANDBY_FILE: &str = "standby.signal";
 /// In the configuration for starts by hand.
 const DEFAULT_PORT: u16 = 5432;
 
@@ -115,6 +117,7 @@ async fn finish(options: &RestoreOptions, shared: Shared) -> Result<(), RestoreE
     let parsed = ControlFile::parse(&control)
         .map_err(|error| RestoreError::Unsupported(format!("the layer's {PG_CONTROL_PATH}: {error}")))?;
     configure(&root, &parsed, DEFAULT_PORT, owner).map_err(failed(&root))?;
+    remove(&root.join(STANDBY_FILE))?;
     write_small(&root.join(SIGNAL_FILE), b"", owner)?;
     sync(&roots)?;
     recorded.marker.done(&recorded.packs).map_err(failed(&root))?;

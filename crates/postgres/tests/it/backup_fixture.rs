@@ -4,7 +4,7 @@
 use lifeboat_base::{Lsn, ServiceName, SystemClock, Timeline};
 use lifeboat_postgres::backup::{self, BackupError, BackupOptions};
 use lifeboat_postgres::client::Conninfo;
-use lifeboat_postgres::restore::{self, Recovery, RestoreError, RestoreOptions};
+use lifeboat_postgres::restore::{self, Recovery, RestoreError, RestoreOptions, Stop};
 use lifeboat_postgres::server;
 use lifeboat_testkit::faulty::{FaultPlan, FaultyStore};
 use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation, scratch_directory};
@@ -95,8 +95,8 @@ impl Bench {
         let recovery = Recovery {
             restore_command: format!("cp \"{}/%f\" \"%p\"", place.join("wal").display()),
             timeline: point.timeline,
-            stop: point.stop,
-            inclusive: false,
+            // There may be no record beyond the backup's own to stop at.
+            stop: Stop::Consistency,
         };
         RestoreOptions {
             vault: self.vault.clone(),
@@ -151,14 +151,9 @@ impl Bench {
     pub async fn revive(&self, installation: &Installation, point: &RestorePoint, into: &str) -> Cluster {
         self.lay_out_wal(point).await;
         let directory = self.restore(point, into).await.unwrap();
-        // As soon as it is consistent: there may be no record beyond the stop to stop at.
         let auto = directory.join("postgresql.auto.conf");
         let text = std::fs::read_to_string(&auto).unwrap();
-        let lines = text.lines().filter(|line| !line.starts_with("recovery_target_lsn"));
-        let lines = lines.filter(|line| !line.starts_with("recovery_target_action"));
-        let text: String = lines.map(|line| format!("{line}\n")).collect();
-        let ending = "recovery_target = 'immediate'\nrecovery_target_action = 'promote'\n";
-        std::fs::write(&auto, text + ending).unwrap();
+        std::fs::write(&auto, text + "recovery_target_action = 'promote'\n").unwrap();
         let options = ClusterOptions::new().set("archive_mode", "off");
         let revived = Cluster::open(installation, &directory, &options);
         // It answers read-only a moment before it is promoted.

@@ -5,6 +5,7 @@ mod backup_faults;
 mod backup_fixture;
 mod backup_places;
 mod client;
+mod corpus;
 mod fetch;
 mod recovery;
 mod restore_faults;

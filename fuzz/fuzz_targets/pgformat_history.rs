@@ -1,0 +1,5 @@
+//! Timeline histories.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lifeboat_pgformat::fuzz::history(bytes));

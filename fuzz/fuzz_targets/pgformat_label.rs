@@ -1,0 +1,5 @@
+//! Backup labels and tablespace maps.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lifeboat_pgformat::fuzz::label(bytes));

@@ -1,0 +1,5 @@
+//! One WAL record.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lifeboat_pgformat::fuzz::record(bytes));

@@ -1,0 +1,5 @@
+//! Messages of a server.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lifeboat_postgres::client::fuzz::messages(bytes));

@@ -1,0 +1,5 @@
+//! Directories of packs, behind the seal.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lifeboat_vault::fuzz::pack_directory(bytes));

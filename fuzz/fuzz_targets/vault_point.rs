@@ -1,0 +1,5 @@
+//! Manifests.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lifeboat_vault::fuzz::point(bytes));
