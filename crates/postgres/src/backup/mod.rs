@@ -207,7 +207,8 @@ pub async fn run(options: &BackupOptions) -> Result<RestorePoint, BackupError> {
     let parsed = BackupLabel::parse(&taken.label).map_err(BackupError::Label)?;
     let (timeline, start, stop) = (parsed.start_timeline, parsed.start_lsn, taken.stop);
     let damaged_pages = damage::settle(taken.findings, start, stop, options, &mut sql).await;
-    wal::ensure(&archive, keeper, &slot, timeline, start, stop, &clock).await?;
+    let span = (start, stop);
+    wal::ensure(&archive, keeper, &slot, timeline, span, parsed.from_standby, &clock).await?;
 
     let tablespaces = tablespaces(&taken.tablespace_map)?;
     let size_bytes = taken.files.iter().map(|file| file.length).sum();

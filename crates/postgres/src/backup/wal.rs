@@ -9,8 +9,12 @@ use std::time::Duration;
 
 /// A piece is sealed when it holds this much.
 const PIECE_BYTES: usize = 4 << 20;
+/// The timeline that has no history.
+const FIRST: Timeline = Timeline(1);
 /// A server that says nothing for so long is lost.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+/// One that lives and sends none of the WAL that it wrote is no better.
+const STANDSTILL_LIMIT: Duration = Duration::from_secs(120);
 
 /// Streams what the vault lacks of the WAL from `start` to `stop`, over the connection that holds `slot`.
 ///
@@ -20,13 +24,20 @@ pub(super) async fn ensure(
     mut keeper: Connection,
     slot: &str,
     timeline: Timeline,
-    start: Lsn,
-    stop: Lsn,
+    (start, stop): (Lsn, Lsn),
+    from_standby: bool,
     clock: &Arc<dyn Clock>,
 ) -> Result<(), BackupError> {
     let segment_bytes = archive.segment_size().bytes();
-    let wanted = LsnRange { start: start.segment_start(segment_bytes), end: stop };
-    if timeline != Timeline(1) {
+    // To the end of its segment, to which the server switched when the backup stopped: recovery that is told
+    // to end at consistency does so at the first record after it. A standby cannot switch.
+    let segment_end = match stop.0 % segment_bytes {
+        0 => stop,
+        _ => stop.segment_start(segment_bytes).advance(segment_bytes),
+    };
+    let end = if from_standby { stop } else { segment_end };
+    let wanted = LsnRange { start: start.segment_start(segment_bytes), end };
+    if timeline != FIRST {
         // Recovery refuses a timeline of which it finds no history.
         let history = keeper.timeline_history(timeline).await.map_err(BackupError::Server)?;
         archive.put_history(timeline, &history.content).await.map_err(BackupError::Wal)?;
@@ -46,6 +57,7 @@ pub(super) async fn ensure(
     let mut replication =
         keeper.start_replication(&request, clock.clone()).await.map_err(BackupError::Server)?;
     let mut buffer: Vec<u8> = Vec::with_capacity(PIECE_BYTES);
+    let mut deadline = clock.monotonic() + STANDSTILL_LIMIT;
     while position < wanted.end {
         match replication.recv().await.map_err(BackupError::Server)? {
             Event::WalData { start: at, data, .. } => {
@@ -66,11 +78,17 @@ pub(super) async fn ensure(
                     if is_due {
                         archive.put_piece(timeline, position, &buffer).await.map_err(BackupError::Wal)?;
                         position = end;
+                        deadline = clock.monotonic() + STANDSTILL_LIMIT;
                         buffer.clear();
                         let status = Status { write: end, flush: end, apply: end };
                         replication.send_status(status, false).await.map_err(BackupError::Server)?;
                     }
                 }
+            }
+            Event::Keepalive { .. } if clock.monotonic() > deadline => {
+                return Err(BackupError::Unexpected(format!(
+                    "the server lives but sends no WAL beyond {position}, though the backup stopped at {stop}"
+                )));
             }
             Event::Keepalive { .. } => {}
             Event::EndOfTimeline { .. } => {

@@ -153,6 +153,10 @@ impl Bench {
         let directory = self.restore(point, into).await.unwrap();
         let auto = directory.join("postgresql.auto.conf");
         let text = std::fs::read_to_string(&auto).unwrap();
+        // Of an idle standby there is no record after the backup's end, which PostgreSQL needs to stop at
+        // consistency: recovery goes to the end of the WAL.
+        let is_kept = |line: &&str| !point.from_standby || !line.starts_with("recovery_target ");
+        let text: String = text.lines().filter(is_kept).map(|line| format!("{line}\n")).collect();
         std::fs::write(&auto, text + "recovery_target_action = 'promote'\n").unwrap();
         let options = ClusterOptions::new().set("archive_mode", "off");
         let revived = Cluster::open(installation, &directory, &options);
