@@ -18,11 +18,11 @@ fn a_plan_is_written_checked_and_described() {
     let text = std::fs::read_to_string(world.path("lifeboat.yaml")).unwrap();
     std::fs::write(world.path("wrong.yaml"), text.replace("connection:", "conection:")).unwrap();
     let ran = world.run(&["plan", "check", "wrong.yaml", "--json"]).expect(1);
-    snapshot!(world, "plan_check_wrong", ran.json());
+    snapshot!("plan_check_wrong", ran.json());
     let ran = world.run(&["plan", "check", "wrong.yaml"]).expect(1);
     assert!(ran.stdout.contains("did you mean `connection`"), "{}", ran.stdout);
     let ran = world.run(&["plan", "check", "none.yaml", "--json"]).expect(2);
-    snapshot!(world, "failure", ran.json());
+    snapshot!("failure", ran.json());
     assert!(ran.stderr.contains("none.yaml cannot be read"), "{}", ran.stderr);
     let schema: serde_json::Value = world.run(&["plan", "schema"]).expect(0).json();
     assert_eq!(schema["title"], "Lifeboat recovery plan, lifeboat/v1");
@@ -54,8 +54,8 @@ fn a_vault_is_made_opened_by_each_key_and_shut_to_others() {
     let world = World::new();
     world.plan("host=nowhere");
     let made = world.json(&["vault", "init", "--break-glass", "glass.txt"]);
-    snapshot!(world, "vault_init", made);
-    snapshot!(world, "vault_status_empty", world.json(&["vault", "status"]));
+    snapshot!("vault_init", made);
+    snapshot!("vault_status_empty", world.json(&["vault", "status"]));
     let ran = world.command(&["vault", "status", "--identity", "glass.txt"]);
     let mut ran = ran;
     let output = ran.env_remove("LIFEBOAT_PASSPHRASE").output().unwrap();
@@ -76,7 +76,7 @@ fn a_backup_is_taken_listed_and_journalled_from_the_plan_in_the_vault() {
     cluster.psql("CREATE TABLE ledger AS SELECT g AS id FROM generate_series(1, 1000) g");
     world.plan(&cluster.conninfo());
     world.run(&["vault", "init"]).expect(0);
-    snapshot!(world, "backup_run", world.json(&["backup", "run", "ledger-db"]));
+    snapshot!("backup_run", world.json(&["backup", "run", "ledger-db"]));
     // The plan is in the vault too.
     std::fs::remove_file(world.path("lifeboat.yaml")).unwrap();
     let copy = world.copy("vault");
@@ -85,5 +85,5 @@ fn a_backup_is_taken_listed_and_journalled_from_the_plan_in_the_vault() {
     let id = listed["restorePoints"][0]["id"].as_str().unwrap();
     let shown = world.run(&["backup", "show", &id[..12], "--vault", &copy]).expect(0);
     assert!(shown.stdout.contains(id), "{}", shown.stdout);
-    snapshot!(world, "journal_show", world.json(&["journal", "show", "--vault", &copy]));
+    snapshot!("journal_show", world.json(&["journal", "show", "--vault", &copy]));
 }

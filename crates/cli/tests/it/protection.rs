@@ -73,13 +73,20 @@ fn what_is_streamed_and_backed_up_is_seen_by_the_doctor_and_verified() {
     assert_eq!(failed, 1, "{document:#}");
 
     let id = world.json(&["backup", "run", "ledger-db"])["id"].as_str().unwrap().to_owned();
+    cluster.psql("INSERT INTO ledger VALUES (0)");
     let verified = world.json(&["backup", "verify", &id]);
     assert_eq!(verified["good"], true, "{verified:#}");
     let listed = world.json(&["backup", "list"]);
     assert_eq!(listed["restorePoints"][0]["state"], "verified", "{listed:#}");
+    // So that what was inserted is in the vault.
+    world.run(&["doctor", "--deep"]);
     let checked = world.json(&["vault", "check", "--deep"]);
     assert_eq!(checked["sound"], true, "{checked:#}");
-    snapshot!(world, "prune_dry_run", world.json(&["backup", "prune", "--dry-run"]));
+    snapshot!("status", world.json(&["status"]));
+    snapshot!("backup_verify", verified);
+    snapshot!("vault_check", checked);
+    snapshot!("doctor_finding", document["findings"][0]);
+    snapshot!("prune_dry_run", world.json(&["backup", "prune", "--dry-run"]));
 
     let (stopped, code) = streaming.stop();
     assert_eq!(code, Some(0));

@@ -94,7 +94,11 @@ fn back_to_before_the_mistake(installation: &Installation) {
     let outside = world.run(&["restore", "ledger-db", "--to", "2001-01-01T00:00:00Z", "--into", "never"]);
     let outside = outside.expect(2);
     assert!(outside.stderr.contains("What can be reached"), "{}", outside.stderr);
-    snapshot!(world, "restore", planned);
+    snapshot!("restore_dry_run", planned);
+    snapshot!("restore", done);
+    snapshot!("wal_search", found);
+    snapshot!("promote", opened);
+    snapshot!("journal_verify", world.json(&["journal", "verify"]));
     assert_eq!(world.json(&["journal", "verify"])["sound"], true);
 }
 

@@ -64,7 +64,8 @@ pub(super) async fn verify(kind: &Kind, key: &VaultKey, name: &str, bytes: &Byte
     verified.await.unwrap_or_else(|error| Err(format!("it could not be opened: {error}")))
 }
 
-/// Whether a name right below the top is one of ours.
+/// Whether a name right below the top is one of ours. A directory keeps an empty `probe` from `vault init`.
 pub(super) fn is_ours(top: &str) -> bool {
-    top == names::VAULT_HEADER || [names::KEYS, "plans", "journal", "leases", "services"].contains(&top)
+    let ours = [names::VAULT_HEADER, names::KEYS, "plans", "journal", "leases", "services", "probe"];
+    ours.contains(&top)
 }
