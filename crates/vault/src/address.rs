@@ -3,6 +3,8 @@
 //! Credentials come from the environment, as each cloud's own tools read them (`AWS_…`, `GOOGLE_…`,
 //! `AZURE_…`); an address never holds one.
 
+mod rooted;
+
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, RetryConfig};
 use std::sync::Arc;
@@ -65,9 +67,7 @@ pub fn open(
                 std::fs::create_dir_all(&path).map_err(directory)?;
             }
             std::fs::read_dir(&path).map_err(directory)?;
-            let store = object_store::local::LocalFileSystem::new_with_prefix(&path).map_err(store_error)?;
-            // Off by default; a backup that a power cut takes away is none.
-            Ok(Arc::new(store.with_fsync(true)))
+            Ok(Arc::new(rooted::RootedStore::open(&path).map_err(directory)?))
         }
         "s3" => {
             let mut builder =

@@ -2,6 +2,7 @@
 
 mod chaos;
 mod check;
+mod directory;
 mod fixture;
 mod journal;
 mod layer;
