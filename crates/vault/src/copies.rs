@@ -3,7 +3,8 @@
 //! # Invariants
 //! - **C1 durable means durable.** A write is acknowledged when as many copies as the plan asks have it.
 //! - **C2 immutable.** Nothing is overwritten: a name that is taken is read back; one's own bytes mean
-//!   success (stores retry, and replies get lost), others' a conflict.
+//!   success (stores retry, and replies get lost), others' a conflict. Whether other bytes mean the same is
+//!   judged copy by copy.
 //! - **C3 absence is proven.** "Missing" is said only when so few copies are silent that an acknowledged
 //!   object must show in one that answered.
 //! - **C4 damage is not served.** What does not open in one copy is asked of the next.
@@ -15,7 +16,9 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{
+    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,6 +29,13 @@ use tokio::sync::Semaphore;
 const WRITES_UNDER_WAY: usize = 16;
 /// How long one request may take before the copy counts as silent.
 const REQUEST_LIMIT: Duration = Duration::from_secs(60);
+/// How often a read or a listing is asked for before the copy counts as silent: one dropped connection
+/// among thousands of requests is no reason to give up a restore.
+const READ_TRIES: usize = 3;
+/// Between these tries.
+const READ_PAUSE: Duration = Duration::from_millis(100);
+/// A failure that took longer is final: the store's client has tried again by itself, and another copy waits.
+const QUICK_FAILURE: Duration = Duration::from_secs(2);
 /// A copy that hangs holds up what the home has decided for no longer than this.
 const MIRROR_LIMIT: Duration = Duration::from_secs(5);
 
@@ -75,7 +85,42 @@ impl VaultCopy {
     async fn get(&self, name: &str, range: Option<Range<u64>>) -> Result<Bytes, object_store::Error> {
         let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
         let path = Path::from(name);
-        limited(async { self.store.get_opts(&path, options).await?.bytes().await }).await
+        asked(|| limited(async { self.store.get_opts(&path, options.clone()).await?.bytes().await })).await
+    }
+
+    async fn list(&self, prefix: &str, offset: Option<&str>) -> Result<Vec<ObjectMeta>, object_store::Error> {
+        let prefix = Path::from(prefix);
+        let list = || async {
+            let stream = match offset {
+                Some(offset) => self.store.list_with_offset(Some(&prefix), &Path::from(offset)),
+                None => self.store.list(Some(&prefix)),
+            };
+            let mut listed = Vec::new();
+            match each_limited(stream, |meta| listed.push(meta)).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(listed),
+                Err(error) => Err(error),
+            }
+        };
+        asked(list).await
+    }
+
+    async fn delete(&self, names: &[String]) -> Vec<CopyFailure> {
+        let mut failures = Vec::new();
+        let paths: Vec<_> = names.iter().map(|name| Ok(Path::from(name.as_str()))).collect();
+        let mut deleted = self.store.delete_stream(futures::stream::iter(paths).boxed());
+        loop {
+            let failed = match next_limited(&mut deleted).await {
+                Ok(None) => break,
+                Ok(Some(_)) | Err(Stopped::One(object_store::Error::NotFound { .. })) => continue,
+                Err(failed) => failed,
+            };
+            let (reason, is_over) = failed.reason();
+            failures.push(CopyFailure { copy: self.name.clone(), reason });
+            if is_over {
+                break;
+            }
+        }
+        failures
     }
 }
 
@@ -87,6 +132,20 @@ pub enum Created {
     /// Another's bytes are under that name.
     Taken(Bytes),
 }
+
+/// What another's bytes under one's name turn out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// They mean what was to be written.
+    Same,
+    /// They mean something else.
+    Other,
+    /// They mean nothing: the copy has lost what it held, and does not count.
+    Damaged,
+}
+
+/// Said of a copy where an object is damaged.
+const DAMAGED: &str = "holds it damaged; `lifeboat vault check --repair` heals it";
 
 /// One copy's refusal.
 #[derive(Debug)]
@@ -237,6 +296,12 @@ impl Copies {
         Self { copies: vec![self.copies[0].clone()], durable: 1 }
     }
 
+    /// Some of them, by index; `None` if they are too few for a write to count.
+    pub(crate) fn only(&self, chosen: &[usize]) -> Option<Self> {
+        let copies: Vec<_> = chosen.iter().map(|index| self.copies[*index].clone()).collect();
+        (copies.len() >= self.durable).then_some(Self { copies, durable: self.durable })
+    }
+
     /// How many must have a write before it counts.
     #[must_use]
     pub fn durable(&self) -> usize {
@@ -250,6 +315,23 @@ impl Copies {
     /// # Errors
     /// [`WriteError::NotDurable`] when too few copies took it, [`WriteError::Conflict`] by C2.
     pub async fn put(&self, name: &str, bytes: Bytes, reach: Reach) -> Result<Vec<CopyFailure>, WriteError> {
+        self.put_or_find(name, bytes, reach, |_| Found::Other).await
+    }
+
+    /// Writes an object, or finds it: what a copy holds under that name already counts for that copy if `judge`
+    /// says that it means the same (the same bytes sealed twice are not equal).
+    ///
+    /// Returns the copies that do not have it.
+    ///
+    /// # Errors
+    /// [`WriteError::NotDurable`] when too few copies took or hold it, [`WriteError::Conflict`] by C2.
+    pub async fn put_or_find(
+        &self,
+        name: &str,
+        bytes: Bytes,
+        reach: Reach,
+        judge: impl Fn(&Bytes) -> Found,
+    ) -> Result<Vec<CopyFailure>, WriteError> {
         let (sender, mut receiver) = tokio::sync::mpsc::channel(self.copies.len());
         for copy in &self.copies {
             let (copy, sender, bytes, name) = (copy.clone(), sender.clone(), bytes.clone(), name.to_owned());
@@ -269,7 +351,11 @@ impl Copies {
         while let Some((copy, outcome)) = receiver.recv().await {
             match outcome {
                 Ok(Created::Mine) => got += 1,
-                Ok(Created::Taken(_)) => return Err(WriteError::Conflict { name: name.to_owned(), copy }),
+                Ok(Created::Taken(there)) => match judge(&there) {
+                    Found::Same => got += 1,
+                    Found::Damaged => failures.push(CopyFailure { copy, reason: DAMAGED.to_owned() }),
+                    Found::Other => return Err(WriteError::Conflict { name: name.to_owned(), copy }),
+                },
                 Err(reason) => failures.push(CopyFailure { copy, reason }),
             }
             if reach == Reach::Durable && got >= self.durable {
@@ -405,7 +491,7 @@ impl Copies {
     /// What that copy said.
     pub async fn size_in(&self, copy: usize, name: &str) -> Result<Option<u64>, object_store::Error> {
         let path = Path::from(name);
-        match limited(self.copies[copy].store.head(&path)).await {
+        match asked(|| limited(self.copies[copy].store.head(&path))).await {
             Ok(meta) => Ok(Some(meta.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -434,12 +520,8 @@ impl Copies {
         copy: usize,
         prefix: &str,
     ) -> Result<Vec<(String, u64)>, object_store::Error> {
-        let stream = self.copies[copy].store.list(Some(&Path::from(prefix)));
-        let mut listed = Vec::new();
-        match each_limited(stream, |meta| listed.push((meta.location.to_string(), meta.size))).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(listed),
-            Err(error) => Err(error),
-        }
+        let listed = self.copies[copy].list(prefix, None).await?;
+        Ok(listed.into_iter().map(|meta| (meta.location.to_string(), meta.size)).collect())
     }
 
     /// The names right below `prefix` in one copy: objects, and prefixes of more.
@@ -449,7 +531,7 @@ impl Copies {
     pub async fn children_in(&self, copy: usize, prefix: &str) -> Result<Vec<String>, object_store::Error> {
         let path = Path::from(prefix);
         let prefix = (!prefix.is_empty()).then_some(&path);
-        match limited(self.copies[copy].store.list_with_delimiter(prefix)).await {
+        match asked(|| limited(self.copies[copy].store.list_with_delimiter(prefix))).await {
             Ok(listed) => {
                 let objects = listed.objects.into_iter().map(|meta| meta.location);
                 Ok(objects.chain(listed.common_prefixes).map(|path| path.to_string()).collect())
@@ -482,19 +564,15 @@ impl Copies {
     pub async fn list_after(&self, prefix: &str, offset: Option<&str>) -> Listing {
         let mut listing = Listing::default();
         for (index, copy) in self.copies.iter().enumerate() {
-            let prefix = Path::from(prefix);
-            let stream = match offset {
-                Some(offset) => copy.store.list_with_offset(Some(&prefix), &Path::from(offset)),
-                None => copy.store.list(Some(&prefix)),
-            };
-            let listed = each_limited(stream, |meta| {
-                let listed = listing.objects.entry(meta.location.to_string());
-                let listed = listed.or_insert(Listed { size: 0, copies: Vec::new() });
-                listed.size = listed.size.max(meta.size);
-                listed.copies.push(index);
-            });
-            match listed.await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            match copy.list(prefix, offset).await {
+                Ok(found) => {
+                    for meta in found {
+                        let listed = listing.objects.entry(meta.location.to_string());
+                        let listed = listed.or_insert(Listed { size: 0, copies: Vec::new() });
+                        listed.size = listed.size.max(meta.size);
+                        listed.copies.push(index);
+                    }
+                }
                 Err(error) => {
                     listing.failures.push(CopyFailure { copy: copy.name.clone(), reason: error.to_string() });
                 }
@@ -508,22 +586,14 @@ impl Copies {
     pub async fn delete(&self, names: Vec<String>) -> Vec<CopyFailure> {
         let mut failures = Vec::new();
         for copy in &self.copies {
-            let paths: Vec<_> = names.iter().map(|name| Ok(Path::from(name.as_str()))).collect();
-            let mut deleted = copy.store.delete_stream(futures::stream::iter(paths).boxed());
-            loop {
-                let failed = match next_limited(&mut deleted).await {
-                    Ok(None) => break,
-                    Ok(Some(_)) | Err(Stopped::One(object_store::Error::NotFound { .. })) => continue,
-                    Err(failed) => failed,
-                };
-                let (reason, is_over) = failed.reason();
-                failures.push(CopyFailure { copy: copy.name.clone(), reason });
-                if is_over {
-                    break;
-                }
-            }
+            failures.extend(copy.delete(&names).await);
         }
         failures
+    }
+
+    /// Deletes objects from one copy alone; those that are gone already are no failure.
+    pub async fn delete_in(&self, copy: usize, names: &[String]) -> Vec<CopyFailure> {
+        self.copies[copy].delete(names).await
     }
 }
 
@@ -581,4 +651,21 @@ async fn limited<T>(
         Ok(outcome) => outcome,
         Err(elapsed) => Err(object_store::Error::Generic { store: "vault copy", source: Box::new(elapsed) }),
     }
+}
+
+/// A request that only asks, asked again a few times if its failure may have passed.
+async fn asked<T, F: Future<Output = Result<T, object_store::Error>>>(
+    request: impl Fn() -> F,
+) -> Result<T, object_store::Error> {
+    for _ in 1..READ_TRIES {
+        let began = tokio::time::Instant::now();
+        match request().await {
+            // All else is an answer: nothing is there, or the request is not allowed.
+            Err(object_store::Error::Generic { .. }) if began.elapsed() < QUICK_FAILURE => {
+                tokio::time::sleep(READ_PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
+    request().await
 }

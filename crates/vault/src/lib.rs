@@ -22,6 +22,8 @@ pub mod seal;
 mod vault;
 pub mod wal;
 
-pub use copies::{Copies, CopyFailure, Created, Listed, Listing, Reach, ReadError, VaultCopy, WriteError};
+pub use copies::{
+    Copies, CopyFailure, Created, Found, Listed, Listing, Reach, ReadError, VaultCopy, WriteError,
+};
 pub use scope::{BadScope, Scope};
 pub use vault::{FORMAT, Header, OpenVaultError, Vault};

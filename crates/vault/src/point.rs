@@ -5,7 +5,7 @@
 //!   garbage, never a lie.
 //! - **P2 immutable.** What becomes of a point later (verified, failed, pruned) is in the journal.
 
-use crate::{Reach, ReadError, Vault, WriteError, names};
+use crate::{Reach, ReadError, Vault, WriteError, names, seal};
 use jiff::Timestamp;
 use lifeboat_base::{Clock, Lsn, RandomId, ServiceName, SystemId, Timeline};
 use serde::{Deserialize, Serialize};
@@ -142,23 +142,32 @@ pub enum PointError {
     },
 }
 
-/// Publishes a restore point (P1: everything that it refers to is in the vault by now).
+/// Publishes a restore point in the copies that have all its layers (P1); `vault check --repair` brings the
+/// layers, and then the manifest, to the others.
 ///
-/// Its layers are looked for once more: prune may have taken them for a killed backup's.
+/// The layers are looked for once more: prune may have taken them for a killed backup's, and a copy may have
+/// been silent while they were written.
 ///
 /// # Errors
-/// [`WriteError`]; [`WriteError::Incomplete`] if a layer is not there.
+/// [`WriteError`]; [`WriteError::Incomplete`] if a layer is in too few copies.
 pub async fn publish(vault: &Vault, point: &RestorePoint) -> Result<(), WriteError> {
+    let name = names::point(&point.service, &point.id);
+    let copies = vault.copies();
+    let mut whole: Vec<usize> = (0..copies.all().len()).collect();
+    let mut chosen = copies.clone();
     for layer in &point.layers {
         let missing = names::layer_index(&point.service, layer);
-        let listing = vault.copies().list(&names::layer(&point.service, layer)).await;
-        if !listing.objects.contains_key(&missing) {
-            let name = names::point(&point.service, &point.id);
+        let listing = copies.list(&names::layer(&point.service, layer)).await;
+        let is_known = listing.objects.contains_key(&missing);
+        whole.retain(|copy| is_known && listing.objects.values().all(|found| found.copies.contains(copy)));
+        let Some(enough) = copies.only(&whole) else {
             return Err(WriteError::Incomplete { name, missing });
-        }
+        };
+        chosen = enough;
     }
     let raw = serde_json::to_vec(point).expect("a manifest of texts and numbers serialises");
-    vault.put(&names::point(&point.service, &point.id), &raw, Reach::All).await.map(drop)
+    let sealed = seal::seal_object(vault.key(), &name, vault.clock().as_ref(), &raw);
+    chosen.put(&name, sealed.into(), Reach::All).await.map(drop)
 }
 
 /// Reads one manifest.

@@ -301,4 +301,38 @@ mod tests {
         let key = VaultKey::generate(&clock);
         assert_ne!(seal_object(&key, "x", &clock, b"same"), seal_object(&key, "x", &clock, b"same"));
     }
+
+    /// Seals a frame that no sealer would make: these bytes after the codec byte.
+    fn sealed_by_a_faulty_program(key: &VaultKey, plain: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let sealer = ObjectSealer::begin(key, "x", &clock(), 1, &mut out);
+        let mut frame = plain.to_vec();
+        let aad = Aad::from(place("x", 0));
+        let tag = sealer.key.seal_in_place_separate_tag(nonce(0), aad, &mut frame).unwrap();
+        out.extend_from_slice(&frame);
+        out.extend_from_slice(tag.as_ref());
+        out
+    }
+
+    #[test]
+    fn s3_a_frame_never_expands_beyond_its_limit_or_what_it_says() {
+        let key = VaultKey::generate(&clock());
+        let open = |payload: &[u8]| {
+            let plain = [&[CODEC_ZSTD], payload].concat();
+            open_object(&key, "x", &sealed_by_a_faulty_program(&key, &plain)).map(|raw| raw.len())
+        };
+        let packed = |length: usize| zstd::bulk::compress(&vec![0; length], 1).unwrap();
+        assert_eq!(open(&packed(FRAME_LIMIT_BYTES)), Ok(FRAME_LIMIT_BYTES));
+        assert_eq!(open(&packed(FRAME_LIMIT_BYTES + 1)), Err(OpenError::Malformed(0)));
+        // A stream does not say how long it becomes.
+        let stream = zstd::stream::encode_all(&vec![0; 100_000][..], 1).unwrap();
+        assert_eq!(open(&stream), Err(OpenError::Malformed(0)));
+        // One frame that says its length, and another behind it.
+        assert_eq!(open(&[packed(100), packed(1 << 20)].concat()), Err(OpenError::Malformed(0)));
+        assert_eq!(open(&[]), Err(OpenError::Malformed(0)));
+        for plain in [&[][..], &[7], &[7, 7, 7]] {
+            let sealed = sealed_by_a_faulty_program(&key, plain);
+            assert_eq!(open_object(&key, "x", &sealed), Err(OpenError::Malformed(0)), "{plain:?}");
+        }
+    }
 }

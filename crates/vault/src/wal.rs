@@ -6,16 +6,23 @@
 //!   system identifier and timeline, never from a counter of files.
 //! - **W2 one history.** A timeline's history file is immutable: other contents under the same number are
 //!   another cluster's or a reused number, and refused.
-//! - **W3 pieces go last.** A segment's pieces are deleted only after the whole segment is in every copy
-//!   that answers.
+//! - **W3 pieces go last.** A segment's pieces are deleted only once the whole segment is in as many copies
+//!   as the plan asks, and in a copy only if the whole is known to be in that copy.
+//! - **W4 joining hides nothing.** The whole is written before its pieces go, so that whoever misses pieces
+//!   and then looks for the whole sees one or the other.
 //!
 //! Deliberately absent: reading what the WAL says (`pgformat`), and when to write (`postgres::stream`).
 
-use crate::{Listing, Reach, ReadError, Vault, WriteError, names};
+use crate::{CopyFailure, Created, Found, Listing, Reach, ReadError, Vault, WriteError, names, seal};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
 use lifeboat_base::{Lsn, LsnRange, ServiceName, SystemId, Timeline};
 use lifeboat_pgformat::{HistoryError, SegmentSize, TimelineHistory, WalFileName};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Pieces that are read side by side when a segment is put together.
+const PIECES_AT_ONCE: usize = 8;
 
 /// What the vault knows of one cluster; written once, when it is first protected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +149,19 @@ pub enum Fetched {
     Absent,
 }
 
+/// What each copy holds of a whole segment.
+#[derive(Default)]
+struct WholeIn {
+    /// Copies where it opens.
+    holders: Vec<usize>,
+    /// Copies that say that they lack it.
+    lacking: Vec<usize>,
+    /// Its sealed bytes.
+    sealed: Option<Bytes>,
+    /// Copies that are silent, or hold it damaged.
+    failures: Vec<CopyFailure>,
+}
+
 /// The clusters that a service has been, oldest identifier first.
 ///
 /// # Errors
@@ -234,16 +254,27 @@ impl WalArchive {
         assert!(!range.is_empty() && range.end <= segment_end, "piece {range} leaves its segment");
         let segment = self.segment_text(timeline, start);
         let name = names::wal_piece(&self.service, self.system(), timeline, &segment, range);
-        match self.vault.put(&name, bytes, Reach::Durable).await {
-            Ok(_) => Ok(()),
-            // The same stretch of the same timeline, sealed before a restart: equal once opened.
-            Err(WriteError::Conflict { .. }) if self.holds(&name, bytes).await => Ok(()),
-            Err(source) => Err(WalError::Write { service: self.service.clone(), source }),
-        }
+        self.put(&name, bytes, Reach::Durable).await.map_err(self.unwritten())
     }
 
-    async fn holds(&self, name: &str, raw: &[u8]) -> bool {
-        self.vault.read(name).await.is_ok_and(|there| there == raw)
+    /// Writes `raw`, or finds it: what was sealed before a restart is equal once opened, copy by copy.
+    async fn put(&self, name: &str, raw: &[u8], reach: Reach) -> Result<(), WriteError> {
+        let key = self.vault.key();
+        let sealed = seal::seal_object(key, name, self.vault.clock().as_ref(), raw);
+        let judge = |there: &Bytes| match seal::open_object(key, name, there) {
+            Ok(opened) if opened == raw => Found::Same,
+            Ok(_) => Found::Other,
+            Err(_) => Found::Damaged,
+        };
+        self.vault.copies().put_or_find(name, sealed.into(), reach, judge).await.map(drop)
+    }
+
+    fn unwritten(&self) -> impl Fn(WriteError) -> WalError + '_ {
+        |source| WalError::Write { service: self.service.clone(), source }
+    }
+
+    fn unread(&self) -> impl Fn(ReadError) -> WalError + '_ {
+        |source| WalError::Read { service: self.service.clone(), source }
     }
 
     /// Writes a whole segment, once.
@@ -253,31 +284,96 @@ impl WalArchive {
     pub async fn put_segment(&self, file: WalFileName, bytes: &[u8]) -> Result<(), WalError> {
         let segment = file.to_string();
         let name = names::wal_segment(&self.service, self.system(), file.timeline, &segment);
-        match self.vault.put(&name, bytes, Reach::All).await {
-            Ok(_) => Ok(()),
-            Err(WriteError::Conflict { .. }) if self.holds(&name, bytes).await => Ok(()),
-            Err(source) => Err(WalError::Write { service: self.service.clone(), source }),
-        }
+        self.put(&name, bytes, Reach::All).await.map_err(self.unwritten())
     }
 
     /// Joins the pieces of a segment that is complete into one object and deletes them (W3).
     ///
     /// # Errors
-    /// [`WalError::Hole`] if it is not complete; nothing is deleted then.
+    /// [`WalError::Hole`] if it is not complete, [`WalError::Write`] if too few copies took the whole; nothing
+    /// is deleted then.
     pub async fn join(&self, timeline: Timeline, at: Lsn) -> Result<(), WalError> {
-        let segment = self.segment_text(timeline, at);
+        let file = self.file_name(timeline, at);
+        let segment = file.to_string();
+        let copies = self.vault.copies();
         let prefix = names::wal_pieces(&self.service, self.system(), timeline, &segment);
-        let listing = answered(self.vault.copies().list(&prefix).await)?;
-        match self.fetch(timeline, at).await? {
-            Fetched::Whole(bytes) => self.put_segment(self.file_name(timeline, at), &bytes).await?,
-            Fetched::Beginning { end, .. } => {
-                let hole = LsnRange { start: end, end: self.file_name(timeline, at).range().end };
-                return Err(WalError::Hole { timeline, hole });
-            }
-            Fetched::Absent => return Ok(()),
+        let listing = answered(copies.list(&prefix).await)?;
+        if listing.objects.is_empty() {
+            return Ok(());
         }
-        // Pieces that a silent copy keeps are found by `vault check`.
-        self.vault.copies().delete(listing.objects.into_keys().collect()).await;
+        let name = names::wal_segment(&self.service, self.system(), timeline, &segment);
+        let mut whole = self.look_for_whole(&name).await;
+        if !whole.lacking.is_empty() {
+            if whole.sealed.is_none() {
+                let raw = match self.fetch(timeline, at).await? {
+                    Fetched::Whole(raw) => raw,
+                    Fetched::Beginning { end, .. } => {
+                        let hole = LsnRange { start: end, end: file.range().end };
+                        return Err(WalError::Hole { timeline, hole });
+                    }
+                    Fetched::Absent => return Ok(()),
+                };
+                let sealed = seal::seal_object(self.vault.key(), &name, self.vault.clock().as_ref(), &raw);
+                whole.sealed = Some(sealed.into());
+            }
+            self.write_whole(&name, &mut whole).await?;
+        }
+        if whole.holders.len() < copies.durable() {
+            let (wanted, got) = (copies.durable(), whole.holders.len());
+            let source = WriteError::NotDurable { name, wanted, got, failures: whole.failures };
+            return Err(self.unwritten()(source));
+        }
+        let pieces: Vec<String> = listing.objects.into_keys().collect();
+        for copy in whole.holders {
+            // Pieces that are left are found by `vault check`.
+            copies.delete_in(copy, &pieces).await;
+        }
+        Ok(())
+    }
+
+    /// Looks in each copy for the whole segment, and whether it opens there (W3: a listing does not tell).
+    async fn look_for_whole(&self, name: &str) -> WholeIn {
+        let copies = self.vault.copies();
+        let mut found = WholeIn::default();
+        for (index, copy) in copies.all().iter().enumerate() {
+            let reason = match copies.read_from(index, name).await {
+                Ok(sealed) => match seal::open_object(self.vault.key(), name, &sealed) {
+                    Ok(_) => {
+                        found.holders.push(index);
+                        found.sealed.get_or_insert(sealed);
+                        continue;
+                    }
+                    Err(error) => error.to_string(),
+                },
+                Err(object_store::Error::NotFound { .. }) => {
+                    found.lacking.push(index);
+                    continue;
+                }
+                Err(error) => error.to_string(),
+            };
+            found.failures.push(CopyFailure { copy: copy.name().to_owned(), reason });
+        }
+        found
+    }
+
+    /// Writes the whole segment to the copies that lack it, and to no other.
+    async fn write_whole(&self, name: &str, whole: &mut WholeIn) -> Result<(), WalError> {
+        let copies = self.vault.copies();
+        let Some(sealed) = &whole.sealed else { return Ok(()) };
+        let writes = whole.lacking.iter().map(|copy| copies.create_in(*copy, name, sealed.clone()));
+        let outcomes = futures::future::join_all(writes).await;
+        for (index, outcome) in whole.lacking.drain(..).zip(outcomes) {
+            let copy = copies.all()[index].name().to_owned();
+            match outcome {
+                Ok(Created::Mine) => whole.holders.push(index),
+                // Another process was quicker: the next join finds its segment.
+                Ok(Created::Taken(_)) => {
+                    let reason = "another process writes it in this moment".to_owned();
+                    whole.failures.push(CopyFailure { copy, reason });
+                }
+                Err(error) => whole.failures.push(CopyFailure { copy, reason: error.to_string() }),
+            }
+        }
         Ok(())
     }
 
@@ -287,41 +383,66 @@ impl WalArchive {
     /// [`WalError::Hole`] when later WAL of the segment is there but not what comes before it;
     /// [`WalError::Read`] and [`WalError::Silent`] when nothing is proven.
     pub async fn fetch(&self, timeline: Timeline, at: Lsn) -> Result<Fetched, WalError> {
-        let read = |source| WalError::Read { service: self.service.clone(), source };
-        let segment = self.segment_text(timeline, at);
-        let whole = names::wal_segment(&self.service, self.system(), timeline, &segment);
-        match self.vault.read(&whole).await {
-            Ok(bytes) => return Ok(Fetched::Whole(bytes)),
-            Err(error) if error.is_missing() => {}
-            Err(source) => return Err(read(source)),
+        if let Some(whole) = self.read_whole(timeline, at).await? {
+            return Ok(Fetched::Whole(whole));
         }
+        let from_pieces = self.fetch_pieces(timeline, at).await;
+        if matches!(from_pieces, Ok(Fetched::Whole(_))) {
+            return from_pieces;
+        }
+        // W4: pieces that were not there may have been joined since the whole was looked for.
+        match self.read_whole(timeline, at).await? {
+            Some(whole) => Ok(Fetched::Whole(whole)),
+            None => from_pieces,
+        }
+    }
+
+    async fn read_whole(&self, timeline: Timeline, at: Lsn) -> Result<Option<Vec<u8>>, WalError> {
+        let segment = self.segment_text(timeline, at);
+        let name = names::wal_segment(&self.service, self.system(), timeline, &segment);
+        match self.vault.read(&name).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.is_missing() => Ok(None),
+            Err(source) => Err(self.unread()(source)),
+        }
+    }
+
+    async fn fetch_pieces(&self, timeline: Timeline, at: Lsn) -> Result<Fetched, WalError> {
+        let segment = self.segment_text(timeline, at);
         let prefix = names::wal_pieces(&self.service, self.system(), timeline, &segment);
         let listing = answered(self.vault.copies().list(&prefix).await)?;
         let pieces: BTreeMap<LsnRange, String> =
             listing.objects.into_keys().filter_map(|name| Some((names::piece_range(&name)?, name))).collect();
         let LsnRange { start, end: end_of_segment } = self.file_name(timeline, at).range();
         let mut end = start;
-        let mut bytes = vec![0; self.cluster.segment_bytes as usize];
-        for (range, name) in &pieces {
+        let mut needed = Vec::new();
+        for (range, name) in pieces {
             if range.start < start || range.end > end_of_segment {
                 return Err(WalError::Malformed(format!("{name} lies outside its segment")));
             }
             if range.start > end {
                 return Err(WalError::Hole { timeline, hole: LsnRange { start: end, end: range.start } });
             }
-            if range.end <= end {
-                continue;
+            if range.end > end {
+                end = range.end;
+                needed.push((range, name));
             }
-            let piece = self.vault.read(name).await.map_err(read)?;
-            if piece.len() as u64 != range.len() {
-                return Err(WalError::Malformed(format!("{name} holds {} bytes", piece.len())));
-            }
-            let offset = range.start.bytes_since(start) as usize;
-            bytes[offset..offset + piece.len()].copy_from_slice(&piece);
-            end = range.end;
         }
         if end == start {
             return Ok(Fetched::Absent);
+        }
+        let mut bytes = vec![0; self.cluster.segment_bytes as usize];
+        let reads = needed.into_iter().map(|(range, name)| async move {
+            let piece = self.vault.read(&name).await.map_err(self.unread())?;
+            if piece.len() as u64 != range.len() {
+                return Err(WalError::Malformed(format!("{name} holds {} bytes", piece.len())));
+            }
+            Ok((range, piece))
+        });
+        let mut reads = futures::stream::iter(reads).buffered(PIECES_AT_ONCE);
+        while let Some((range, piece)) = reads.try_next().await? {
+            let offset = range.start.bytes_since(start) as usize;
+            bytes[offset..offset + piece.len()].copy_from_slice(&piece);
         }
         Ok(if end == end_of_segment { Fetched::Whole(bytes) } else { Fetched::Beginning { bytes, end } })
     }
@@ -332,9 +453,8 @@ impl WalArchive {
     /// [`WalError::HistoryConflict`] by W2.
     pub async fn put_history(&self, timeline: Timeline, contents: &[u8]) -> Result<(), WalError> {
         let name = names::wal_history(&self.service, self.system(), timeline);
-        match self.vault.put(&name, contents, Reach::All).await {
-            Ok(_) => Ok(()),
-            Err(WriteError::Conflict { .. }) if self.holds(&name, contents).await => Ok(()),
+        match self.put(&name, contents, Reach::All).await {
+            Ok(()) => Ok(()),
             Err(WriteError::Conflict { .. }) => {
                 Err(WalError::HistoryConflict { system: self.system(), timeline })
             }
@@ -386,18 +506,29 @@ impl WalArchive {
 
     /// What the vault holds of `timeline` (W1).
     ///
+    /// An object counts unless it is known to be in fewer copies than the plan asks: such WAL was never
+    /// acknowledged, and is to be written again. Copies that are silent have the benefit of the doubt, since
+    /// a hole is only said when it is proven. (What may be *acknowledged* to PostgreSQL is for the stream to
+    /// say, without that doubt.)
+    ///
     /// # Errors
     /// [`WalError::Silent`].
     pub async fn coverage(&self, timeline: Timeline) -> Result<Coverage, WalError> {
         let prefix = names::wal_timeline(&self.service, self.system(), timeline);
-        let listing = answered(self.vault.copies().list(&prefix).await)?;
         let mut ranges = Vec::new();
         let mut stored_bytes = 0;
-        for (name, listed) in &listing.objects {
-            stored_bytes += listed.size;
-            let last = name.rsplit('/').next().unwrap_or_default();
-            let whole = WalFileName::parse(last, self.segment_size).map(|file| file.range());
-            ranges.extend(whole.or_else(|| names::piece_range(name)));
+        // Twice (W4): a listing takes time, in which a segment may have been joined behind its back.
+        for _ in 0..2 {
+            let listing = answered(self.vault.copies().list(&prefix).await)?;
+            stored_bytes = listing.objects.values().map(|listed| listed.size).sum();
+            for (name, listed) in &listing.objects {
+                if listed.copies.len() + listing.failures.len() < self.vault.copies().durable() {
+                    continue;
+                }
+                let last = name.rsplit('/').next().unwrap_or_default();
+                let whole = WalFileName::parse(last, self.segment_size).map(|file| file.range());
+                ranges.extend(whole.or_else(|| names::piece_range(name)));
+            }
         }
         Ok(Coverage { stretches: merge(ranges), stored_bytes })
     }

@@ -2,6 +2,7 @@
 
 mod chaos;
 mod check;
+mod copies;
 mod directory;
 mod fixture;
 mod journal;
@@ -11,3 +12,4 @@ mod prune;
 mod s3;
 mod support;
 mod wal;
+mod wal_joins;

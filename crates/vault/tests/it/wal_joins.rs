@@ -1,0 +1,231 @@
+//! Attacks on the WAL archive where copies differ, and where segments are joined while others look.
+
+use crate::fixture::{self, SEGMENT, SYSTEM, service};
+use crate::support::World;
+use lifeboat_base::{Lsn, LsnRange, Timeline};
+use lifeboat_testkit::faulty::{Fault, FaultPlan, OperationKind, Select};
+use lifeboat_vault::wal::{Fetched, WalArchive, WalError};
+use lifeboat_vault::{Vault, WriteError, names, seal};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+const T1: Timeline = Timeline(1);
+
+fn wal() -> Vec<u8> {
+    fixture::content(7, SEGMENT as usize)
+}
+
+async fn put_pieces(archive: &WalArchive, count: u64) {
+    let length = SEGMENT / count;
+    for n in 0..count {
+        let piece = &wal()[(n * length) as usize..((n + 1) * length) as usize];
+        archive.put_piece(T1, Lsn(n * length), piece).await.unwrap();
+    }
+}
+
+fn segment_name() -> String {
+    names::wal_segment(&service(), SYSTEM, T1, &fixture::segment(0).to_string())
+}
+
+fn pieces_name() -> String {
+    names::wal_pieces(&service(), SYSTEM, T1, &fixture::segment(0).to_string())
+}
+
+fn piece_name(start: u64, end: u64) -> String {
+    let range = LsnRange { start: Lsn(start), end: Lsn(end) };
+    names::wal_piece(&service(), SYSTEM, T1, &fixture::segment(0).to_string(), range)
+}
+
+/// How many pieces each copy holds.
+async fn pieces_in(vault: &Vault) -> Vec<usize> {
+    let mut counts = Vec::new();
+    for copy in 0..vault.copies().all().len() {
+        counts.push(vault.copies().list_in(copy, &pieces_name()).await.unwrap().len());
+    }
+    counts
+}
+
+fn uploads(world: &World, copy: usize, name: &str) -> usize {
+    let creates = world.stores[copy].calls().into_iter();
+    creates.filter(|call| call.kind == OperationKind::Create && call.path == name).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn w1_a_piece_counts_only_when_as_many_copies_as_asked_hold_it() {
+    let world = World::new(2, 2).await;
+    let vault = world.vault().await;
+    let archive = fixture::archive(&vault).await;
+    world.plan(1, FaultPlan::none().on(Select::kind(OperationKind::Create), Fault::Fail));
+    archive.put_piece(T1, Lsn(0), &wal()[..1000]).await.unwrap_err();
+    // After a restart the same piece is sealed anew: what one copy holds is not enough now either.
+    let error = archive.put_piece(T1, Lsn(0), &wal()[..1000]).await.unwrap_err();
+    let not_durable = matches!(&error, WalError::Write { source: WriteError::NotDurable { got: 1, .. }, .. });
+    assert!(not_durable, "{error:?}");
+    assert_eq!(archive.coverage(T1).await.unwrap().end(), None, "it is known to be in one copy of two");
+    world.plan(1, FaultPlan::none());
+    archive.put_piece(T1, Lsn(0), &wal()[..1000]).await.unwrap();
+    assert_eq!(pieces_in(&vault).await, [1, 1]);
+    assert_eq!(archive.coverage(T1).await.unwrap().end(), Some(Lsn(1000)));
+    // A silent copy proves no hole.
+    world.plan(1, FaultPlan::none().on(Select::kind(OperationKind::List), Fault::Fail));
+    assert_eq!(archive.coverage(T1).await.unwrap().end(), Some(Lsn(1000)));
+    world.plan(0, FaultPlan::none().on(Select::kind(OperationKind::List), Fault::Fail));
+    assert!(matches!(archive.coverage(T1).await, Err(WalError::Silent(_))));
+}
+
+#[tokio::test]
+async fn w1_a_piece_that_is_damaged_in_a_copy_does_not_count_and_others_wal_is_a_conflict() {
+    let world = World::new(2, 2).await;
+    let vault = world.vault().await;
+    let archive = fixture::archive(&vault).await;
+    archive.put_piece(T1, Lsn(0), &wal()[..1000]).await.unwrap();
+    vault.copies().overwrite_in(1, &piece_name(0, 1000), "rotten".into()).await.unwrap();
+    let error = archive.put_piece(T1, Lsn(0), &wal()[..1000]).await.unwrap_err();
+    assert!(matches!(&error, WalError::Write { source: WriteError::NotDurable { .. }, .. }), "{error:?}");
+    let error = archive.put_piece(T1, Lsn(0), &[9; 1000]).await.unwrap_err();
+    assert!(matches!(&error, WalError::Write { source: WriteError::Conflict { .. }, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn w2_a_history_that_one_copy_lacks_is_brought_there_and_one_that_differs_is_refused() {
+    let world = World::new(2, 2).await;
+    let vault = world.vault().await;
+    let archive = fixture::archive(&vault).await;
+    let name = names::wal_history(&service(), SYSTEM, Timeline(2));
+    let sealed = seal::seal_object(vault.key(), &name, vault.clock().as_ref(), b"ours");
+    vault.copies().create_in(1, &name, sealed.into()).await.unwrap();
+    let outcome = archive.put_history(Timeline(2), b"theirs").await;
+    assert!(matches!(outcome, Err(WalError::HistoryConflict { .. })), "the second copy knows: {outcome:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn w3_pieces_go_only_from_copies_that_have_the_whole() {
+    let world = World::new(3, 2).await;
+    let vault = world.vault().await;
+    let archive = fixture::archive(&vault).await;
+    put_pieces(&archive, 4).await;
+    let fails = |kind| FaultPlan::none().on(Select::kind(kind).named(&segment_name()), Fault::Fail);
+    // One copy does not take the whole: its pieces stay, those of the others go.
+    world.plan(2, fails(OperationKind::Create));
+    let third_before = pieces_in(&vault).await[2];
+    archive.join(T1, Lsn(0)).await.unwrap();
+    assert_eq!(pieces_in(&vault).await, [0, 0, third_before]);
+    assert_eq!(archive.fetch(T1, Lsn(0)).await.unwrap(), Fetched::Whole(wal()));
+    // It is there again: it gets the whole, no other does, and its pieces go.
+    world.plan(2, FaultPlan::none());
+    let uploaded = [uploads(&world, 0, &segment_name()), uploads(&world, 1, &segment_name())];
+    archive.join(T1, Lsn(0)).await.unwrap();
+    assert_eq!(pieces_in(&vault).await, [0, 0, 0]);
+    assert_eq!([uploads(&world, 0, &segment_name()), uploads(&world, 1, &segment_name())], uploaded);
+    let alone = vault.copies().read_from(2, &segment_name()).await.unwrap();
+    assert_eq!(seal::open_object(vault.key(), &segment_name(), &alone).unwrap(), wal());
+}
+
+#[tokio::test(start_paused = true)]
+async fn w3_too_few_wholes_delete_nothing() {
+    let world = World::new(2, 2).await;
+    let vault = world.vault().await;
+    let archive = fixture::archive(&vault).await;
+    put_pieces(&archive, 4).await;
+    world.plan(1, FaultPlan::none().on(Select::kind(OperationKind::Create), Fault::FullDisk));
+    let error = archive.join(T1, Lsn(0)).await.unwrap_err();
+    assert!(
+        matches!(&error, WalError::Write { source: WriteError::NotDurable { got: 1, .. }, .. }),
+        "{error:?}"
+    );
+    assert_eq!(pieces_in(&vault).await, [4, 4]);
+}
+
+#[tokio::test]
+async fn w3_a_damaged_whole_does_not_cost_the_pieces_that_could_heal_it() {
+    let world = World::new(1, 1).await;
+    let vault = world.vault().await;
+    let archive = fixture::archive(&vault).await;
+    put_pieces(&archive, 4).await;
+    vault.copies().create_in(0, &segment_name(), "rotten".into()).await.unwrap();
+    archive.join(T1, Lsn(0)).await.unwrap_err();
+    assert_eq!(pieces_in(&vault).await, [4]);
+}
+
+#[tokio::test]
+async fn w3_a_join_that_was_killed_before_it_deleted_uploads_nothing_again() {
+    let world = World::new(2, 2).await;
+    let vault = world.vault().await;
+    let archive = fixture::archive(&vault).await;
+    put_pieces(&archive, 8).await;
+    archive.put_segment(fixture::segment(0), &wal()).await.unwrap();
+    let before = world.stores[0].write_count();
+    archive.join(T1, Lsn(0)).await.unwrap();
+    let writes = world.stores[0].writes();
+    let kinds: BTreeSet<_> =
+        writes[before as usize..].iter().map(|call| format!("{:?}", call.kind)).collect();
+    assert_eq!(kinds, BTreeSet::from(["Delete".to_owned()]));
+    assert_eq!(pieces_in(&vault).await, [0, 0]);
+    // Nothing is left to join; nothing is asked of the segment.
+    archive.join(T1, Lsn(0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn w3_a_segment_with_a_hole_is_not_joined() {
+    let world = World::new(1, 1).await;
+    let vault = world.vault().await;
+    let archive = fixture::archive(&vault).await;
+    archive.put_piece(T1, Lsn(0), &wal()[..1000]).await.unwrap();
+    assert!(matches!(archive.join(T1, Lsn(0)).await, Err(WalError::Hole { .. })));
+    archive.put_piece(T1, Lsn(2000), &wal()[2000..]).await.unwrap();
+    let hole = LsnRange { start: Lsn(1000), end: Lsn(2000) };
+    assert!(matches!(archive.join(T1, Lsn(0)).await, Err(WalError::Hole { hole: h, .. }) if h == hole));
+    assert_eq!(pieces_in(&vault).await, [2]);
+}
+
+/// Runs `ask` while its first request of `kind` is held up, and joins the segment in that time.
+async fn while_joined<T>(kind: OperationKind, ask: impl AsyncFnOnce(&WalArchive) -> T) -> T {
+    let world = World::new(1, 1).await;
+    let vault = world.vault().await;
+    let archive = fixture::archive(&vault).await;
+    put_pieces(&archive, 4).await;
+    let slow = Select::kind(kind).named(&names::wal_timeline(&service(), SYSTEM, T1));
+    world.plan(0, FaultPlan::none().nth(slow, 1, Fault::Delay(Duration::from_secs(5))));
+    let joiner = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        archive.join(T1, Lsn(0)).await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(ask(&archive), joiner);
+    assert_eq!(world.stores[0].fired().len(), 1, "the race took place");
+    assert_eq!(pieces_in(&vault).await, [0]);
+    answer
+}
+
+#[tokio::test(start_paused = true)]
+async fn w4_a_segment_that_is_joined_between_two_looks_is_not_absent() {
+    // The whole is missing at first; then the listing of the pieces is held up until they are gone.
+    let fetched = while_joined(OperationKind::List, async |archive| archive.fetch(T1, Lsn(0)).await).await;
+    assert_eq!(fetched.unwrap(), Fetched::Whole(wal()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn w4_a_piece_that_is_joined_away_before_it_is_read_is_no_error() {
+    let world = World::new(1, 1).await;
+    let vault = world.vault().await;
+    let archive = fixture::archive(&vault).await;
+    put_pieces(&archive, 4).await;
+    // The listing is answered; the first piece is held up.
+    let slow = Select::kind(OperationKind::Get).named(&piece_name(0, SEGMENT / 4));
+    world.plan(0, FaultPlan::none().nth(slow, 1, Fault::Delay(Duration::from_secs(5))));
+    let joiner = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        archive.join(T1, Lsn(0)).await.unwrap();
+    };
+    let (fetched, ()) = tokio::join!(archive.fetch(T1, Lsn(0)), joiner);
+    assert_eq!(fetched.unwrap(), Fetched::Whole(wal()));
+}
+
+#[tokio::test]
+async fn w4_absent_is_still_said_of_what_is_not_there() {
+    let world = World::new(2, 2).await;
+    let archive = fixture::archive(&world.vault().await).await;
+    assert_eq!(archive.fetch(T1, Lsn(0)).await.unwrap(), Fetched::Absent);
+    archive.put_piece(T1, Lsn(0), &wal()[..1000]).await.unwrap();
+    let fetched = archive.fetch(T1, Lsn(0)).await.unwrap();
+    assert!(matches!(fetched, Fetched::Beginning { end: Lsn(1000), .. }));
+}
