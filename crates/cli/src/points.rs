@@ -142,7 +142,10 @@ pub async fn services(opened: &Opened) -> anyhow::Result<Vec<ServiceName>> {
     Ok(listing.objects.keys().filter_map(name).collect::<BTreeSet<ServiceName>>().into_iter().collect())
 }
 
-/// The restore point whose name begins with `id`.
+/// What stands for the newest restore point.
+const LATEST: &str = "latest";
+
+/// The restore point whose name begins with `id`, or the newest one for `latest`.
 ///
 /// # Errors
 /// If there is none, or there are several.
@@ -150,7 +153,14 @@ pub async fn find(opened: &Opened, id: &str) -> anyhow::Result<RestorePoint> {
     let mut found = Vec::new();
     for service in services(opened).await? {
         let points = point::list(&opened.vault, &service).await.context("restore points cannot be listed")?;
-        found.extend(points.into_iter().filter(|point| point.id.starts_with(id)));
+        found.extend(points.into_iter().filter(|point| id == LATEST || point.id.starts_with(id)));
+    }
+    if id == LATEST {
+        found.sort_by_key(|point| point.finished);
+        return found
+            .pop()
+            .ok_or_else(|| anyhow!("there is no restore point yet"))
+            .next("take one: `lifeboat backup run`");
     }
     let several = found.len() > 1;
     match found.pop() {

@@ -305,7 +305,8 @@ fn holes(ranges: &[LsnRange]) -> Vec<LsnRange> {
     ranges.windows(2).map(|pair| LsnRange { start: pair[0].end, end: pair[1].start }).collect()
 }
 
-/// The newest snapshot from before the stretch, and those in it; if there is none, the first after it.
+/// The newest snapshot from before the stretch, those in it, and the first after it: it knows tables that were
+/// made since. Where they differ the oldest counts.
 async fn snapshots(
     vault: &Vault,
     service: &ServiceName,
@@ -317,9 +318,7 @@ async fn snapshots(
     let before = all.iter().rev().find(|lsn| **lsn <= begin);
     let within = all.iter().filter(|lsn| begin < **lsn && **lsn < end);
     let mut wanted: Vec<Lsn> = before.into_iter().chain(within).copied().take(SNAPSHOTS_LIMIT).collect();
-    if wanted.is_empty() {
-        wanted.extend(all.iter().find(|lsn| **lsn >= end));
-    }
+    wanted.extend(all.iter().find(|lsn| **lsn >= end));
     let mut snapshots = Vec::new();
     for lsn in wanted {
         let snapshot = catalogue::load(vault, service, system, lsn).await;

@@ -6,12 +6,14 @@
 //! - **P2 only ours.** A directory without the marker of a restore is left alone.
 
 use crate::failure::Next;
-use crate::output::{Exit, Tone};
+use crate::output::{Exit, Tone, clean};
+use crate::recovery::quoted;
 use crate::settings::Settings;
 use anyhow::{Context, anyhow, bail};
 use lifeboat_base::Lsn;
 use lifeboat_postgres::client::{Connection, Conninfo, Purpose};
 use lifeboat_postgres::restore::{MARKER_FILE, end_recovery};
+use lifeboat_postgres::server::conninfo_value;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -80,7 +82,8 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<Exit> {
     let promoted = Promoted { directory, address, opened_at, timeline };
     settings.output.result("promote", &promoted, |style| {
         let text = format!("open for writing from {opened_at} on, timeline {timeline}");
-        format!("{}\n  reach it      psql '{}'\n", style.paint(Tone::Good, &text), promoted.address)
+        let address = clean(&quoted(&promoted.address));
+        format!("{}\n  reach it      psql {address}\n", style.paint(Tone::Good, &text))
     })?;
     Ok(Exit::Good)
 }
@@ -94,8 +97,7 @@ fn address(directory: &Path, user: &str) -> anyhow::Result<String> {
     let mut lines = text.lines().skip(3);
     let (port, sockets) = (lines.next().unwrap_or_default().trim(), lines.next().unwrap_or_default().trim());
     let socket = if sockets.is_empty() { directory.display().to_string() } else { sockets.to_owned() };
-    let escape = |text: &str| text.replace('\\', "\\\\").replace('\'', "\\'");
-    Ok(format!("host='{}' port={port} user='{}' dbname=postgres", escape(&socket), escape(user)))
+    Ok(format!("host={} port={port} user={} dbname=postgres", conninfo_value(&socket), conninfo_value(user)))
 }
 
 /// P1. Returns how far it has replayed.

@@ -373,7 +373,7 @@ fn after(done: &Restored, style: &Style) -> String {
             let state = if server.promoted { "open for writing" } else { "read-only, paused" };
             let text = format!("{} is back at {}: {state}", done.service, server.reached);
             out.push_str(&format!("{}\n", style.paint(Tone::Good, &text)));
-            out.push_str(&format!("  reach it      psql '{}'\n", clean(&server.address)));
+            out.push_str(&format!("  reach it      psql {}\n", clean(&quoted(&server.address))));
             out.push_str(&format!("  its process   {}, in {}\n", server.pid, done.into.display()));
             if !server.promoted {
                 let command = format!("lifeboat promote {}", quoted(&done.into.display().to_string()));

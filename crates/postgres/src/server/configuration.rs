@@ -94,3 +94,14 @@ fn own(path: &Path, owner: Option<(u32, u32)>) -> Result<(), Error> {
 pub(super) fn escape(value: &str) -> String {
     value.replace('\\', "\\\\").replace('\'', "\\'")
 }
+
+/// A value in a connection string, between quotes where it needs them.
+#[must_use]
+pub fn conninfo_value(value: &str) -> String {
+    let plain = |c: char| !c.is_whitespace() && c != '\'' && c != '\\';
+    if !value.is_empty() && value.chars().all(plain) {
+        value.to_owned()
+    } else {
+        format!("'{}'", escape(value))
+    }
+}

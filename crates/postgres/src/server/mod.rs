@@ -17,6 +17,7 @@ mod run;
 mod settings;
 
 pub use account::{Account, server_account};
+pub use configuration::conninfo_value;
 pub(crate) use configuration::{OUR_FILES, configure};
 pub use install::{Installation, InstallationError, find};
 pub use run::{RECOVERED_LOG, Server, ServerError, StartOptions, start_command};

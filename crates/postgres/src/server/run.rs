@@ -1,7 +1,7 @@
 //! One server of our own: started, asked how far it is, promoted, stopped.
 
 use super::account::Account;
-use super::configuration::{Configuration, configure, escape};
+use super::configuration::{Configuration, configure, conninfo_value, escape};
 use super::install::Installation;
 use crate::client::{ClientError, Connection, Conninfo, ConninfoError, Purpose};
 use crate::restore::{Stop, end_recovery};
@@ -167,8 +167,9 @@ impl Server {
     /// How to reach it as the first of its users, and as what `psql` takes.
     #[must_use]
     pub fn address(&self) -> String {
-        let user = self.users.first().map_or("postgres", String::as_str);
-        format!("host={} port={} user={user} dbname=postgres", self.sockets.display(), self.port)
+        let user = conninfo_value(self.users.first().map_or("postgres", String::as_str));
+        let host = conninfo_value(&self.sockets.display().to_string());
+        format!("host={host} port={} user={user} dbname=postgres", self.port)
     }
 
     /// The command that starts it by hand.

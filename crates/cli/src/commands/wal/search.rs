@@ -2,15 +2,20 @@
 
 use crate::output::{Exit, Style, Tone, clean};
 use crate::progress::{Progress, Reading};
-use crate::settings::Settings;
+use crate::settings::{self, Opened, Settings};
 use anyhow::Context;
 use jiff::Timestamp;
 use lifeboat_base::{Lsn, LsnRange, ServiceName, Timeline};
 use lifeboat_pgformat::search::{Effect, EffectKind};
+use lifeboat_postgres::catalogue;
 use lifeboat_postgres::search::{Bound, Finding, SearchProgress, SearchReport, SearchRequest, search};
 use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How long the server may take to tell its tables' names.
+const NAMES_LIMIT: Duration = Duration::from_secs(5);
 
 /// Arguments of `lifeboat wal search`.
 #[derive(Debug, clap::Args)]
@@ -93,6 +98,7 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
         timeline: args.timeline.map(Timeline),
         ..SearchRequest::default()
     };
+    note_names(&opened, &args.service).await;
     let (done, total) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let (shown_done, shown_total) = (done.clone(), total.clone());
     let bar =
@@ -126,6 +132,14 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
         settings.output.warn("transactions were too many or too large to count in full");
     }
     Ok(if incomplete || !report.holes.is_empty() { Exit::Findings } else { Exit::Good })
+}
+
+/// Asks the server, if it still answers, what tables are called that were made since the last snapshot.
+async fn note_names(opened: &Opened, service: &ServiceName) {
+    let Ok(postgres) = opened.postgres(service) else { return };
+    let Ok(conninfo) = settings::conninfo(postgres, &postgres.connection) else { return };
+    // A search must not wait for the server that was lost; without new names it shows files.
+    let _ = tokio::time::timeout(NAMES_LIMIT, catalogue::capture(&opened.vault, service, &conninfo)).await;
 }
 
 fn view(finding: &Finding) -> FindingView {
