@@ -13,6 +13,15 @@ use object_store::{
 };
 use std::fmt;
 
+/// What a store's client puts around the reason.
+const WRAPPING: &str = "Generic away error: ";
+
+/// A reason without the words of the store's client around it.
+#[must_use]
+pub fn plain(reason: &str) -> String {
+    reason.replace(WRAPPING, "")
+}
+
 /// A store that answers nothing.
 #[derive(Debug, Clone)]
 pub struct Away {
@@ -27,7 +36,7 @@ impl Away {
     }
 
     fn error(&self) -> Error {
-        Error::Generic { store: "copy", source: self.reason.clone().into() }
+        Error::Generic { store: "away", source: self.reason.clone().into() }
     }
 
     fn silence<T: Send + 'static>(&self) -> BoxStream<'static, Result<T>> {

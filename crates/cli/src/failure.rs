@@ -1,5 +1,6 @@
 //! How a failure is told: what happened, why, and what to do next.
 
+use crate::away::plain;
 use crate::output::{Output, Tone};
 use serde::Serialize;
 use std::fmt;
@@ -35,6 +36,12 @@ impl<T, E: Into<anyhow::Error>> Next<T> for Result<T, E> {
     }
 }
 
+/// Whether an error says what to do next.
+#[must_use]
+pub fn is_guided(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Guided>().is_some()
+}
+
 /// What a failure looks like to a machine.
 #[derive(Debug, Serialize)]
 struct FailureDocument {
@@ -51,7 +58,7 @@ struct ErrorBody {
 /// Tells a failure on standard error, and with `--json` as the document on standard output.
 pub fn report(output: &Output, error: &anyhow::Error) {
     let next = error.downcast_ref::<Guided>().map(|guided| guided.next.clone());
-    let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+    let causes: Vec<String> = error.chain().skip(1).map(|cause| plain(&cause.to_string())).collect();
     output.say_styled(|style| {
         let mut text =
             format!("{} {}", style.paint(Tone::Bad, "error:"), crate::output::clean(&error.to_string()));

@@ -10,7 +10,7 @@
 //!   disk that is not mounted.
 
 use crate::away::Away;
-use crate::failure::Next;
+use crate::failure::{Next, is_guided};
 use crate::output::Output;
 use crate::secrets;
 use anyhow::{Context, anyhow};
@@ -20,7 +20,7 @@ use lifeboat_postgres::client::{Conninfo, Password};
 use lifeboat_vault::keys::Unlock;
 use lifeboat_vault::{Copies, Vault, VaultCopy, address, names};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where the plan is looked for when nobody says.
 pub const DEFAULT_PLAN: &str = "lifeboat.yaml";
@@ -64,6 +64,16 @@ pub struct Settings {
     pub output: Output,
     /// The machine's time.
     pub clock: Arc<dyn Clock>,
+    /// Places that are taken in as new copies, empty as they are (G2).
+    adopted: Vec<CopyUrl>,
+    /// Copies that turned out to be away, and addresses of those that did not.
+    told: Arc<Mutex<Told>>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    away: Vec<String>,
+    answering: Vec<String>,
 }
 
 /// An open vault, and the plan if there is one.
@@ -81,7 +91,30 @@ impl Settings {
     /// For one run of the program.
     #[must_use]
     pub fn new(global: Global, output: &Output) -> Self {
-        Self { global, output: output.clone(), clock: Arc::new(SystemClock::new()) }
+        let (clock, told) = (Arc::new(SystemClock::new()), Arc::default());
+        Self { global, output: output.clone(), clock, adopted: Vec::new(), told }
+    }
+
+    /// The same, with these places taken in as new copies.
+    #[must_use]
+    pub fn adopting(&self, places: &[CopyUrl]) -> Self {
+        Self { adopted: places.to_vec(), ..self.clone() }
+    }
+
+    /// Adds to an error how to go on without the copies that are away, if there are any.
+    #[must_use]
+    pub fn with_way_out(&self, error: anyhow::Error) -> anyhow::Error {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.away.is_empty() || told.answering.is_empty() || is_guided(&error) {
+            return error;
+        }
+        let others: Vec<String> = told.answering.iter().map(|url| format!("--vault {url}")).collect();
+        let next = format!(
+            "bring {} back. If it is lost, go on with what the others have: add {}",
+            told.away.join(" and "),
+            others.join(" ")
+        );
+        Err::<(), _>(error).next(next).expect_err("it is one")
     }
 
     /// The plan's file: named, or here.
@@ -107,7 +140,7 @@ impl Settings {
         let (specs, durable) = self.copy_specs(plan)?;
         let mut copies = Vec::new();
         for spec in &specs {
-            match open_copy(spec, create) {
+            match open_copy(spec, create || self.is_adopted(spec)) {
                 Ok(copy) => copies.push(copy),
                 Err(error) if create => {
                     return Err(error).context(format!("the copy {} cannot be made", spec.name));
@@ -147,7 +180,12 @@ impl Settings {
 
     fn away(&self, spec: &CopySpec, reason: String) -> VaultCopy {
         self.output.warn(format!("the copy {} is away: {reason}", spec.name));
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).away.push(spec.name.clone());
         spec.away(reason)
+    }
+
+    fn is_adopted(&self, spec: &CopySpec) -> bool {
+        self.adopted.iter().any(|url| url.to_string() == spec.url)
     }
 
     /// The vault, open, and the plan from its file, else from the vault.
@@ -164,7 +202,7 @@ impl Settings {
     /// If it cannot be opened.
     pub async fn open_with(&self, key: impl FnOnce() -> anyhow::Result<Unlock>) -> anyhow::Result<Opened> {
         let plan = self.plan_file()?;
-        let copies = self.present(self.copies(plan.as_ref(), false)?).await;
+        let copies = self.present(plan.as_ref(), self.copies(plan.as_ref(), false)?).await?;
         let unlock = key()?;
         let vault = Vault::open(copies, &unlock, self.clock.clone()).await;
         let vault = vault.context("the vault was not opened")?;
@@ -197,25 +235,29 @@ impl Settings {
     }
 
     /// G2: copies without a header are away.
-    async fn present(&self, copies: Copies) -> Copies {
+    async fn present(&self, plan: Option<&PlanFile>, copies: Copies) -> anyhow::Result<Copies> {
+        let (specs, _) = self.copy_specs(plan)?;
         let looks = (0..copies.all().len()).map(|index| copies.read_from(index, names::VAULT_HEADER));
         let found = futures::future::join_all(looks).await;
         if found.iter().all(Result::is_err) {
             // No vault at all: opening it says so.
-            return copies;
+            return Ok(copies);
         }
-        let kept = copies.all().iter().zip(&found).map(|(copy, found)| match found {
-            Err(object_store::Error::NotFound { .. }) => {
-                let (name, domain) = (copy.name().to_owned(), copy.domain().map(str::to_owned));
-                let reason = "it holds no vault (is its disk mounted?)".to_owned();
-                self.away(
-                    &CopySpec { url: String::new(), name, domain, endpoint: None, region: None },
-                    reason,
-                )
-            }
-            _ => copy.clone(),
-        });
-        Copies::new(kept.collect(), copies.durable())
+        let mut kept = Vec::new();
+        for ((copy, found), spec) in copies.all().iter().zip(&found).zip(&specs) {
+            kept.push(match found {
+                Err(object_store::Error::NotFound { .. }) if !self.is_adopted(spec) => {
+                    self.away(spec, "it holds no vault (is its disk mounted?)".to_owned())
+                }
+                Ok(_) => {
+                    let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+                    told.answering.push(spec.url.clone());
+                    copy.clone()
+                }
+                Err(_) => copy.clone(),
+            });
+        }
+        Ok(Copies::new(kept, copies.durable()))
     }
 }
 

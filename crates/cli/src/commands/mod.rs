@@ -27,21 +27,25 @@ use crate::settings::{Global, Settings};
 /// If it could not run.
 pub async fn run(global: Global, command: Command, output: &Output) -> anyhow::Result<Exit> {
     let settings = Settings::new(global, output);
+    carry_out(&settings, command, output).await.map_err(|error| settings.with_way_out(error))
+}
+
+async fn carry_out(settings: &Settings, command: Command, output: &Output) -> anyhow::Result<Exit> {
     match command {
-        Command::Init(args) => init::run(&settings, args),
-        Command::Plan(command) => plan::run(&settings, &command),
-        Command::Vault(command) => vault::run(&settings, command).await,
-        Command::Backup(command) => backup::run(&settings, command).await,
-        Command::Stream(args) => stream::run(&settings, args).await,
-        Command::Wal(command) => wal::run(&settings, command).await,
-        Command::Serve(args) => serve::run(&settings, args).await,
-        Command::Journal(command) => journal::run(&settings, command).await,
-        Command::Doctor(args) => doctor::run(&settings, args).await,
-        Command::Status(args) => status::run(&settings, args).await,
-        Command::Promote(args) => promote::run(&settings, &args).await,
-        Command::Restore(args) => restore::run(&settings, args).await,
+        Command::Init(args) => init::run(settings, args),
+        Command::Plan(command) => plan::run(settings, &command),
+        Command::Vault(command) => vault::run(settings, command).await,
+        Command::Backup(command) => backup::run(settings, command).await,
+        Command::Stream(args) => stream::run(settings, args).await,
+        Command::Wal(command) => wal::run(settings, command).await,
+        Command::Serve(args) => serve::run(settings, args).await,
+        Command::Journal(command) => journal::run(settings, command).await,
+        Command::Doctor(args) => doctor::run(settings, args).await,
+        Command::Status(args) => status::run(settings, args).await,
+        Command::Promote(args) => promote::run(settings, &args).await,
+        Command::Restore(args) => restore::run(settings, args).await,
         Command::Demo(args) => crate::demo::run(&args, output).await,
-        Command::Completions(args) => completions::run(&settings, &args),
-        Command::Man(args) => man::run(&settings, &args),
+        Command::Completions(args) => completions::run(settings, &args),
+        Command::Man(args) => man::run(settings, &args),
     }
 }

@@ -87,3 +87,20 @@ fn a_backup_is_taken_listed_and_journalled_from_the_plan_in_the_vault() {
     assert!(shown.stdout.contains(id), "{}", shown.stdout);
     snapshot!("journal_show", world.json(&["journal", "show", "--vault", &copy]));
 }
+
+#[test]
+fn a_copy_that_is_away_is_named_with_the_way_on_and_a_new_one_is_filled() {
+    let world = World::new();
+    world.plan("host=nowhere");
+    world.run(&["vault", "init"]).expect(0);
+    let (first, second) = (world.copy("vault"), world.copy("vault2"));
+    let both = ["--vault", first.as_str(), "--vault", second.as_str()];
+    let ran = world.run(&[&["backup", "list"][..], &both].concat()).expect(2);
+    assert!(ran.stderr.contains(&format!("add --vault {first}")), "{}", ran.stderr);
+    // An empty place is a disk that is not mounted, until a person says that it is new.
+    std::fs::create_dir(world.path("vault2")).unwrap();
+    world.run(&[&["vault", "check", "--repair"][..], &both].concat()).expect(1);
+    world.run(&[&["vault", "check", "--repair", "--adopt", &second][..], &both].concat()).expect(0);
+    world.run(&[&["vault", "check", "--deep"][..], &both].concat()).expect(0);
+    world.run(&["vault", "status", "--vault", &second]).expect(0);
+}

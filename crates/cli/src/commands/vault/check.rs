@@ -1,11 +1,13 @@
 //! `lifeboat vault check`: whether what the vault says it holds is there, whole, in every copy.
 
+use crate::away::plain;
 use crate::journal::actor;
 use crate::output::{Exit, Style, Table, Tone, clean};
 use crate::progress::{Progress, Reading};
 use crate::settings::Settings;
 use anyhow::Context;
 use lifeboat_base::ByteCount;
+use lifeboat_plan::CopyUrl;
 use lifeboat_vault::check::{self, CheckOptions, Repair, Report};
 use serde::Serialize;
 use std::sync::Arc;
@@ -24,6 +26,9 @@ pub struct Args {
     /// Read every object and open every frame, not just names and sizes: as long as downloading it all.
     #[arg(long)]
     deep: bool,
+    /// Take this empty place in as a new copy, and fill it from the others: the plan names it already.
+    #[arg(long, value_name = "URL", requires = "repair")]
+    adopt: Vec<CopyUrl>,
 }
 
 #[derive(Serialize)]
@@ -38,6 +43,7 @@ struct Checked<'a> {
 /// # Errors
 /// If it could not look.
 pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
+    let settings = &settings.adopting(&args.adopt);
     let vault = settings.open().await?.vault;
     let bytes = Arc::new(AtomicU64::new(0));
     let (seen, shown) = (Arc::clone(&bytes), bytes);
@@ -63,7 +69,7 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
 fn human(report: &Report, args: &Args, style: &Style) -> String {
     let mut copies = Table::new(&["COPY", "OBJECTS", "SIZE", "STATE"]);
     for copy in &report.copies {
-        let state = copy.away.clone().map_or("answers".to_owned(), |why| format!("away: {why}"));
+        let state = copy.away.clone().map_or("answers".to_owned(), |why| format!("away: {}", plain(&why)));
         let size = ByteCount(copy.bytes).to_string();
         copies.row([copy.name.clone(), copy.objects.to_string(), size, state]);
     }
@@ -90,7 +96,8 @@ fn human(report: &Report, args: &Args, style: &Style) -> String {
             (false, _) => (Tone::Faint, "no harm "),
         };
         let place = finding.copy.as_deref().unwrap_or("all copies");
-        let line = clean(&format!("{}: {} ({place})", finding.object, finding.what));
+        let about = if finding.object.is_empty() { String::new() } else { format!("{}: ", finding.object) };
+        let line = clean(&format!("{about}{} ({place})", plain(&finding.what)));
         out.push_str(&format!("{} {line}\n", style.paint(tone, mark)));
     }
     let how = if args.deep { "every byte was read" } else { "by names and sizes; --deep reads every byte" };

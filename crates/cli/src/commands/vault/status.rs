@@ -1,5 +1,6 @@
 //! `lifeboat vault status`: the copies, who can open them, and what each service has in them.
 
+use crate::away::plain;
 use crate::output::{Exit, Table, Tone};
 use crate::settings::Settings;
 use crate::show;
@@ -97,7 +98,7 @@ async fn look(vault: &Vault) -> Status {
     let keys = vault.copies().list(names::KEYS).await;
     let problem = |name: &str| {
         let failure = listing.failures.iter().find(|failure| failure.copy == name);
-        failure.map(|failure| failure.reason.clone())
+        failure.map(|failure| plain(&failure.reason))
     };
     let copies = vault.copies().all().iter().enumerate().map(|(index, copy)| CopyStatus {
         name: copy.name().to_owned(),
