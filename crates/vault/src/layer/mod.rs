@@ -16,6 +16,8 @@
 
 use crate::seal::{OpenError, VaultKey};
 
+#[cfg(test)]
+mod golden;
 mod index;
 mod pack;
 mod reader;
@@ -38,7 +40,7 @@ pub(crate) fn verify_pack(key: &VaultKey, name: &str, bytes: &[u8]) -> Result<()
         let range = frame.offset as usize..(frame.offset + u64::from(frame.stored)) as usize;
         let number = number as u32;
         let sealed = bytes.get(range).ok_or(OpenError::Damaged(number))?;
-        if opener.frame(number, sealed)?.len() != frame.length as usize {
+        if Some(opener.frame(number, sealed)?.len()) != frame.raw_length() {
             return Err(OpenError::Malformed(number));
         }
     }

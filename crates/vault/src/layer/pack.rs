@@ -9,6 +9,7 @@ use super::PACK_BYTES;
 use crate::seal::{HEADER_BYTES, ObjectOpener, ObjectSealer, OpenError, VaultKey};
 use aws_lc_rs::digest;
 use lifeboat_base::Clock;
+use lifeboat_pgformat::PAGE_SIZE_BYTES;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -56,7 +57,7 @@ pub struct FrameEntry {
     /// Byte in the file where the frame begins.
     #[serde(rename = "b")]
     pub begin: u64,
-    /// Raw bytes that it spans.
+    /// Bytes of the file that it spans; a delta's frame holds fewer ([`FrameEntry::raw_length`]).
     #[serde(rename = "n")]
     pub length: u32,
     /// Byte in the pack where the sealed frame begins.
@@ -65,15 +66,38 @@ pub struct FrameEntry {
     /// Bytes of the sealed frame.
     #[serde(rename = "s")]
     pub stored: u32,
-    /// Of the raw bytes.
+    /// Of the raw bytes that it holds.
     #[serde(rename = "h")]
     pub hash: FrameHash,
-    /// Delta layers: the pages of the frame that it holds, lowest bit first. Absent: all.
+    /// Delta layers: the pages of the frame that it holds, lowest bit first; they are stored one after the
+    /// other, without gaps. Absent: all.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub present: Option<u32>,
     /// Delta layers: the pages that became zero.
     #[serde(rename = "z", default, skip_serializing_if = "Option::is_none")]
     pub zero: Option<u32>,
+}
+
+impl FrameEntry {
+    /// Raw bytes that the frame holds: its present pages, the last one cut where the span ends.
+    ///
+    /// `None` if no Lifeboat wrote this: a page beyond the span, or one that is both present and zero.
+    #[must_use]
+    pub fn raw_length(&self) -> Option<usize> {
+        let span = usize::try_from(self.length).ok()?;
+        let Some(present) = self.present else {
+            let is_whole = self.zero.is_none_or(|zero| zero == 0);
+            return is_whole.then_some(span);
+        };
+        let named = present | self.zero.unwrap_or_default();
+        let pages = span.div_ceil(PAGE_SIZE_BYTES);
+        let is_within = pages >= u32::BITS as usize || named >> pages == 0;
+        if !is_within || present & self.zero.unwrap_or_default() != 0 {
+            return None;
+        }
+        let held = (0..pages.min(u32::BITS as usize)).filter(|page| present >> page & 1 == 1);
+        Some(held.map(|page| PAGE_SIZE_BYTES.min(span - page * PAGE_SIZE_BYTES)).sum())
+    }
 }
 
 /// What is in a pack, in the order of its frames.
@@ -154,6 +178,19 @@ impl PackWriter {
         });
     }
 
+    /// Makes the last frame, or one before it, a delta's; nothing writes these yet.
+    #[cfg(test)]
+    pub(super) fn stretch_last_but(
+        &mut self,
+        before: usize,
+        length: u32,
+        present: Option<u32>,
+        zero: Option<u32>,
+    ) {
+        let frame = self.directory.frames.iter_mut().rev().nth(before).unwrap();
+        (frame.length, frame.present, frame.zero) = (length, present, zero);
+    }
+
     /// Whether it has grown to [`PACK_BYTES`].
     #[must_use]
     pub fn is_full(&self) -> bool {
@@ -215,4 +252,34 @@ pub(super) fn parse_directory(raw: &[u8], number: u32, end: u64) -> Result<PackD
         (f.file as usize) < directory.files.len() && frame_end.is_some_and(|frame_end| frame_end <= end)
     });
     if is_sound { Ok(directory) } else { Err(OpenError::Malformed(number)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(length: u32, present: Option<u32>, zero: Option<u32>) -> FrameEntry {
+        let (file, begin, offset, stored, hash) = (0, 0, 0, 0, FrameHash::of(b""));
+        FrameEntry { file, begin, length, offset, stored, hash, present, zero }
+    }
+
+    #[test]
+    fn l3_a_frame_of_a_delta_holds_its_present_pages_the_tail_cut_off() {
+        const WHOLE: u32 = 16 * 8192;
+        let holds = |length, present, zero| entry(length, present, zero).raw_length();
+        assert_eq!(holds(WHOLE, None, None), Some(WHOLE as usize));
+        assert_eq!(holds(100, None, None), Some(100));
+        assert_eq!(holds(WHOLE, Some(0b101), Some(0b010)), Some(2 * 8192));
+        assert_eq!(holds(WHOLE, Some(0xFFFF), None), Some(WHOLE as usize));
+        assert_eq!(holds(WHOLE, Some(0), Some(0xFFFF)), Some(0));
+        assert_eq!(holds(8192 + 100, Some(0b10), None), Some(100), "the last page is cut");
+        assert_eq!(holds(8192 + 100, Some(0b11), None), Some(8292));
+        // No Lifeboat wrote these.
+        assert_eq!(holds(8192, Some(0b10), None), None, "beyond the span");
+        assert_eq!(holds(8192, Some(0b1), Some(0b10)), None, "zero beyond the span");
+        assert_eq!(holds(WHOLE, Some(0b11), Some(0b10)), None, "present and zero");
+        assert_eq!(holds(WHOLE, None, Some(0b10)), None, "all present and one zero");
+        assert_eq!(holds(u32::MAX, Some(u32::MAX), None), Some(32 * 8192), "no more than a mask tells");
+        assert_eq!(holds(0, Some(1), None), None);
+    }
 }

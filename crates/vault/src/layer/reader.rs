@@ -222,6 +222,6 @@ impl OpenedPack {
         let entry = self.directory.frames.get(number as usize).ok_or(OpenError::Malformed(number))?;
         let range = entry.offset as usize..(entry.offset + u64::from(entry.stored)) as usize;
         let raw = self.opener.frame(number, &self.bytes[range])?;
-        if raw.len() == entry.length as usize { Ok(raw) } else { Err(OpenError::Malformed(number)) }
+        if Some(raw.len()) == entry.raw_length() { Ok(raw) } else { Err(OpenError::Malformed(number)) }
     }
 }

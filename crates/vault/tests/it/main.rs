@@ -5,6 +5,7 @@ mod check;
 mod copies;
 mod directory;
 mod fixture;
+mod golden;
 mod journal;
 mod layer;
 mod lease;
