@@ -86,7 +86,11 @@ fn what_is_streamed_and_backed_up_is_seen_by_the_doctor_and_verified() {
     snapshot!("backup_verify", verified);
     snapshot!("vault_check", checked);
     snapshot!("doctor_finding", document["findings"][0]);
-    snapshot!("prune_dry_run", world.json(&["backup", "prune", "--dry-run"]));
+    let mut pruned = world.json(&["backup", "prune", "--dry-run"]);
+    // Pieces go too, as far as the stream has joined them by now.
+    let buried = pruned["services"][0]["buried"].as_array_mut().unwrap();
+    buried.retain(|burial| burial["what"] == "wal");
+    snapshot!("prune_dry_run", pruned);
 
     let (stopped, code) = streaming.stop();
     assert_eq!(code, Some(0));

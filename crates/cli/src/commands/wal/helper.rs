@@ -8,8 +8,14 @@ use crate::settings::Settings;
 use anyhow::{Context, anyhow};
 use lifeboat_base::ServiceName;
 use lifeboat_postgres::fetch::{self, HelperEnd, HelperOptions};
+use lifeboat_postgres::restore::MARKER_FILE;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Between two looks whether recovery is over.
+const LOOK: Duration = Duration::from_secs(5);
+/// For what a server asks while it opens.
+const AFTERWARDS: Duration = Duration::from_secs(60);
 
 /// Arguments of `lifeboat wal helper`.
 #[derive(Debug, clap::Args)]
@@ -50,10 +56,26 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
         // Whoever started us has gone: then nobody waits to hear it.
         move || drop(output.data(&format!("{READY}\n")))
     };
-    let end = fetch::serve_helper(options, ready).await.context("the helper did not begin")?;
+    let marker = options.data_directory.join(MARKER_FILE);
+    let end = tokio::select! {
+        end = fetch::serve_helper(options, ready) => Some(end.context("the helper did not begin")?),
+        () = recovery_is_over(marker) => None,
+    };
     output.say(match end {
-        HelperEnd::Idle => "ended: nobody asked for long",
-        HelperEnd::DirectoryGone => "ended: the data directory is gone",
+        Some(HelperEnd::Idle) => "ended: nobody asked for long",
+        Some(HelperEnd::DirectoryGone) => "ended: the data directory is gone",
+        None => "ended: the server is open for writing",
     });
     Ok(Exit::Good)
+}
+
+/// Returns a while after a restore's marker has gone: the server was promoted. Never, if there is none.
+async fn recovery_is_over(marker: PathBuf) {
+    if !marker.exists() {
+        return std::future::pending().await;
+    }
+    while marker.exists() {
+        tokio::time::sleep(LOOK).await;
+    }
+    tokio::time::sleep(AFTERWARDS).await;
 }
