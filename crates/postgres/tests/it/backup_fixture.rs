@@ -59,11 +59,17 @@ impl Bench {
 
     /// How to back `cluster` up, from its files or over the connection.
     pub fn backup_options(&self, cluster: &Cluster, local: bool) -> BackupOptions {
+        let conninfo = Conninfo::parse(&cluster.conninfo(), &|_| None).unwrap();
+        self.options(conninfo, local.then(|| cluster.data_directory().to_owned()))
+    }
+
+    /// How to back up a server that is reached in this way.
+    pub fn options(&self, conninfo: Conninfo, data_directory: Option<PathBuf>) -> BackupOptions {
         BackupOptions {
             vault: self.vault.clone(),
             service: self.service.clone(),
-            conninfo: Conninfo::parse(&cluster.conninfo(), &|_| None).unwrap(),
-            data_directory: local.then(|| cluster.data_directory().to_owned()),
+            conninfo,
+            data_directory,
             rate: None,
             level: 1,
             workers: WORKERS,

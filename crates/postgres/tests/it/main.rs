@@ -4,6 +4,7 @@ mod backup_damage;
 mod backup_faults;
 mod backup_fixture;
 mod backup_places;
+mod backup_scale;
 mod client;
 mod corpus;
 mod fetch;
