@@ -229,3 +229,17 @@ async fn w4_absent_is_still_said_of_what_is_not_there() {
     let fetched = archive.fetch(T1, Lsn(0)).await.unwrap();
     assert!(matches!(fetched, Fetched::Beginning { end: Lsn(1000), .. }));
 }
+
+#[tokio::test]
+async fn w4_a_segment_that_is_joined_behind_a_listings_back_is_covered() {
+    let world = World::new(1, 1).await;
+    let archive = fixture::archive(&world.vault().await).await;
+    put_pieces(&archive, 4).await;
+    archive.join(T1, Lsn(0)).await.unwrap();
+    // A listing that passed the whole's name before it was written, and the pieces' after they were gone.
+    let listing = Select::kind(OperationKind::List).named(&names::wal_timeline(&service(), SYSTEM, T1));
+    world.plan(0, FaultPlan::none().nth(listing, 1, Fault::StaleList { hide: 1 }));
+    let coverage = archive.coverage(T1).await.unwrap();
+    assert_eq!(world.stores[0].fired().len(), 1, "the race took place");
+    assert_eq!(coverage.stretches, [fixture::segment(0).range()]);
+}
