@@ -11,7 +11,7 @@
 use crate::client::{ClientError, RowError, quote_identifier};
 use crate::restore::{self, Recovery, RestoreError, RestoreOptions, RestoreProgress, Stop};
 use crate::server::{Server, ServerError, StartOptions};
-use lifeboat_base::Lsn;
+use lifeboat_base::{Lsn, error_chain};
 use lifeboat_vault::Vault;
 use lifeboat_vault::point::RestorePoint;
 use serde::Serialize;
@@ -181,7 +181,7 @@ async fn read_all(server: &Server, database: &str) -> CheckOutcome {
     let name = format!("all pages of {database}");
     match read_tables(server, database).await {
         Ok(answer) => CheckOutcome { name, passed: true, answer },
-        Err(error) => CheckOutcome { name, passed: false, answer: describe(&error) },
+        Err(error) => CheckOutcome { name, passed: false, answer: error_chain(&error) },
     }
 }
 
@@ -252,7 +252,7 @@ async fn put(server: &Server, check: &Check, databases: &[String]) -> CheckOutco
             Some(value) => (matches!(value, "t" | "true" | "1" | "on"), value.to_owned()),
             None => (false, "no answer".to_owned()),
         },
-        Err(error) => (false, describe(&error)),
+        Err(error) => (false, error_chain(&error)),
     };
     let end = answer.char_indices().map(|(at, _)| at).find(|at| *at >= ANSWER_LIMIT_BYTES);
     answer.truncate(end.unwrap_or(answer.len()));
@@ -266,15 +266,4 @@ fn default_database(databases: &[String]) -> &str {
         [only] => only,
         _ => "postgres",
     }
-}
-
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -9,7 +9,7 @@ use crate::settings::{self, Opened, Settings};
 use crate::{catalogue, journal, show, signals};
 use anyhow::{Context, bail};
 use jiff::Timestamp;
-use lifeboat_base::{ByteCount, ServiceName, format_duration};
+use lifeboat_base::{ByteCount, ServiceName, error_chain, format_duration};
 use lifeboat_plan::Postgres;
 use lifeboat_postgres::slot::SlotLimits;
 use lifeboat_postgres::stream::{self, Exposure, StreamEvent, StreamOptions};
@@ -146,7 +146,7 @@ pub async fn follow(
     let end = match ended {
         Ok(end) => end,
         Err(error) => {
-            let data = serde_json::json!({ "reason": format!("{error}") });
+            let data = serde_json::json!({ "reason": error_chain(&error) });
             note(settings, &vault, &service, "stream.failed", data).await;
             return Err(error).with_context(|| format!("WAL of {service} is no longer streamed"));
         }

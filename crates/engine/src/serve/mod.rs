@@ -131,18 +131,6 @@ pub async fn serve(options: ServeOptions, stop: watch::Receiver<bool>) {
     while services.join_next().await.is_some() {}
 }
 
-/// An error and all that it says of its causes, in one line.
-fn describe(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
-
 /// Returns when a stop is asked for, or nobody is left who could ask. Cancel safe.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error means that the sender is gone.

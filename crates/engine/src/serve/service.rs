@@ -1,7 +1,8 @@
 //! One service: term after term, and the stream that outlives them (G2).
 
 use super::term::{self, TermEnd};
-use super::{Protection, ServeEvent, ServeOptions, ServedService, describe, scope, stopped};
+use super::{Protection, ServeEvent, ServeOptions, ServedService, scope, stopped};
+use lifeboat_base::error_chain;
 use lifeboat_vault::lease::{FenceError, Fenced};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +46,7 @@ pub(super) async fn serve(options: ServeOptions, service: ServedService, mut sto
                 continue;
             }
             Err(error) => {
-                tell(ServeEvent::Suspended { reason: describe(&error) });
+                tell(ServeEvent::Suspended { reason: error_chain(&error) });
                 tokio::select! {
                     () = tokio::time::sleep(PAUSE) => continue,
                     () = stopped(&mut stop) => break,
@@ -111,7 +112,7 @@ async fn keep_streaming(options: ServeOptions, service: ServedService, mut stop:
             pause = FIRST_STREAM_PAUSE;
         }
         if let Err(error) = ended {
-            let reason = describe(error.as_ref());
+            let reason = error_chain(error.as_ref());
             (options.observer)(&service.name, ServeEvent::StreamFailed { reason, again_in: pause });
         }
         tokio::select! {

@@ -1,6 +1,7 @@
 //! One term: from taking the lease to losing or releasing it.
 
-use super::{JOB_RECORD, ServeEvent, ServeOptions, ServedService, Unreadable, describe, stopped};
+use super::{JOB_RECORD, ServeEvent, ServeOptions, ServedService, Unreadable, stopped};
+use lifeboat_base::error_chain;
 use lifeboat_core::schedule::{HistoryProjection, Job, JobEvent, due, next_wake};
 use lifeboat_vault::journal::{self, JournalError};
 use lifeboat_vault::lease::{FenceError, Fenced};
@@ -40,7 +41,7 @@ pub(super) async fn run(
 ) -> TermEnd {
     let mut projection = match read(options, service).await {
         Ok(projection) => projection,
-        Err(error) => return TermEnd::Suspended(describe(&error)),
+        Err(error) => return TermEnd::Suspended(error_chain(&error)),
     };
     projection.take_over();
     let mut running: Option<Running> = None;
@@ -55,7 +56,7 @@ pub(super) async fn run(
         {
             // G1: in the journal first.
             if let Err(error) = record(fenced, &mut projection, JobEvent::Started { job }).await {
-                return TermEnd::Suspended(describe(&error));
+                return TermEnd::Suspended(error_chain(&error));
             }
             (options.observer)(&service.name, ServeEvent::Started(job));
             let work = tokio::spawn(options.protection.run(&service.name, job));
@@ -88,7 +89,7 @@ pub(super) async fn run(
         };
         (options.observer)(&service.name, told);
         if let Err(error) = record(fenced, &mut projection, event).await {
-            return TermEnd::Suspended(describe(&error));
+            return TermEnd::Suspended(error_chain(&error));
         }
     }
 }
@@ -98,7 +99,7 @@ async fn finished(running: &mut Option<Running>) -> Result<String, String> {
     let Some(running) = running else { return std::future::pending().await };
     match (&mut running.work).await {
         Ok(Ok(summary)) => Ok(summary),
-        Ok(Err(error)) => Err(describe(error.as_ref())),
+        Ok(Err(error)) => Err(error_chain(error.as_ref())),
         Err(error) => Err(format!("it broke off: {error}")),
     }
 }

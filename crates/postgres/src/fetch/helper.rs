@@ -10,7 +10,7 @@
 use super::ahead::Ahead;
 use super::wire::{Reply, Request, address, read_line, write_line};
 use super::{DEFAULT_PATIENCE, Fetcher};
-use lifeboat_base::Clock;
+use lifeboat_base::{Clock, error_chain};
 use lifeboat_vault::wal::WalArchive;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -159,21 +159,9 @@ async fn answer(stream: UnixStream, ahead: &Ahead) -> std::io::Result<()> {
             stream.write_all(&found.bytes).await?;
         }
         Ok(None) => write_line(&mut stream, &Reply::Absent).await?,
-        Err(error) => write_line(&mut stream, &Reply::Failed { reason: chain(&error) }).await?,
+        Err(error) => write_line(&mut stream, &Reply::Failed { reason: error_chain(&error) }).await?,
     }
     stream.flush().await
-}
-
-/// An error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 async fn listen(options: &HelperOptions) -> Result<UnixListener, HelperError> {

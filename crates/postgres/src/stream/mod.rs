@@ -42,7 +42,7 @@ use alarm::Board;
 use backoff::Backoff;
 use connect::{Experience, Prepared};
 use jiff::Timestamp;
-use lifeboat_base::{Lsn, LsnRange, ServiceName, Timeline};
+use lifeboat_base::{Lsn, LsnRange, ServiceName, Timeline, error_chain};
 use lifeboat_vault::Vault;
 use lifeboat_vault::wal::WalArchive;
 use memory::Memory;
@@ -52,7 +52,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use uploads::told;
 
 /// The name by which `synchronous_standby_names` may wait for the vault, unless the connection string
 /// gives another.
@@ -253,7 +252,7 @@ impl Follower<'_> {
             _ if error.advice() != Advice::Retry => return Err(error),
             _ => {}
         }
-        let (clock, reason) = (&self.shared.clock, told(&error));
+        let (clock, reason) = (&self.shared.clock, error_chain(&error));
         self.shared.exposure.send_modify(|exposure| {
             exposure.connected = false;
             exposure.since.get_or_insert_with(|| clock.now());

@@ -11,7 +11,7 @@ use super::backoff::Backoff;
 use super::durable::DurablePrefix;
 use super::piecer::Piece;
 use jiff::Timestamp;
-use lifeboat_base::{Clock, Lsn, LsnRange, Timeline};
+use lifeboat_base::{Clock, Lsn, LsnRange, Timeline, error_chain};
 use lifeboat_vault::WriteError;
 use lifeboat_vault::wal::{Fetched, WalArchive, WalError};
 use std::collections::BTreeMap;
@@ -134,7 +134,7 @@ async fn upload(
             return agrees;
         }
         // Full means that as much has been told already.
-        let _ = trouble.try_send(told(&error));
+        let _ = trouble.try_send(error_chain(&error));
         tokio::time::sleep(backoff.next(clock)).await;
     }
 }
@@ -156,15 +156,4 @@ pub(super) async fn compare(
     }
     let offset = start.bytes_since(start.segment_start(archive.segment_size().bytes())) as usize;
     Some(segment.get(offset..offset + bytes.len())? == bytes)
-}
-
-/// An error with its sources in one line.
-pub(super) fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(next) = source {
-        text = format!("{text}: {next}");
-        source = next.source();
-    }
-    text
 }

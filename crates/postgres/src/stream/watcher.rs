@@ -5,9 +5,9 @@
 use super::StreamOptions;
 use super::alarm::{Alarm, AlarmKind};
 use super::shared::Shared;
-use super::uploads::told;
 use crate::client::{Advice, ClientError, Connection, Conninfo, Purpose, Refusal};
 use crate::slot;
+use lifeboat_base::error_chain;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -160,5 +160,5 @@ async fn limited<T>(look: impl Future<Output = Result<T, ClientError>>) -> Resul
 }
 
 fn reason(error: Option<ClientError>) -> String {
-    error.map_or_else(|| "it does not answer".to_owned(), |error| told(&error))
+    error.map_or_else(|| "it does not answer".to_owned(), |error| error_chain(&error))
 }

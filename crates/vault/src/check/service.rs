@@ -10,7 +10,7 @@ use crate::point::RestorePoint;
 use crate::prune::{self, Buried, FactsError, Tombs};
 use crate::wal::{Cluster, Coverage, WalArchive, merge};
 use crate::{names, point};
-use lifeboat_base::{Lsn, LsnRange, ServiceName, SystemId, Timeline};
+use lifeboat_base::{Lsn, LsnRange, ServiceName, SystemId, Timeline, error_chain};
 use lifeboat_pgformat::{TimelineHistory, WalFileName};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -172,17 +172,6 @@ async fn check_points(
         }
     }
     Ok((points, states))
-}
-
-/// An error with its causes, on one line.
-fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 async fn check_layers(

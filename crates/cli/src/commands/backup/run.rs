@@ -13,7 +13,7 @@ use crate::progress::{Progress, Reading};
 use crate::settings::{self, Opened, Settings};
 use crate::{catalogue, journal, signals};
 use anyhow::Context;
-use lifeboat_base::{ByteCount, ServiceName};
+use lifeboat_base::{ByteCount, ServiceName, error_chain};
 use lifeboat_plan::Postgres;
 use lifeboat_postgres::backup::{self, BackupOptions, BackupProgress};
 use lifeboat_postgres::client::Conninfo;
@@ -165,7 +165,7 @@ pub async fn take(
             fenced.append("backup.finished", data).await
         }
         Err(error) => {
-            let reason = format!("{:#}", anyhow::anyhow!("{error}"));
+            let reason = error_chain(error);
             fenced.append("backup.failed", serde_json::json!({ "reason": reason })).await
         }
     };

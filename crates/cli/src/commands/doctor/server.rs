@@ -3,7 +3,9 @@
 use super::Findings;
 use crate::settings::{self, Settings};
 use jiff::Timestamp;
-use lifeboat_base::{ByteCount, Lsn, LsnRange, ServiceName, SystemId, Timeline, format_duration};
+use lifeboat_base::{
+    ByteCount, Lsn, LsnRange, ServiceName, SystemId, Timeline, error_chain, format_duration,
+};
 use lifeboat_plan::Postgres;
 use lifeboat_postgres::client::{ClientError, Connection, Conninfo, Purpose, Row, quote_literal};
 use lifeboat_postgres::server::find;
@@ -44,12 +46,12 @@ impl Patient<'_> {
         };
         let mut sql = match Connection::connect(&info, Purpose::Sql).await {
             Ok(sql) => sql,
-            Err(error) => return findings.fail("connection", chain(&error), fix(&error)),
+            Err(error) => return findings.fail("connection", error_chain(&error), fix(&error)),
         };
         findings.ok("connection", format!("{} answers", sql.endpoint()));
         let sees_all = match self.ask(&mut sql, findings).await {
             Ok(sees_all) => sees_all,
-            Err(error) => return findings.fail("questions", chain(&error), fix(&error)),
+            Err(error) => return findings.fail("questions", error_chain(&error), fix(&error)),
         };
         self.replication(&info, findings).await;
         self.slot(&mut sql, findings).await;
@@ -229,11 +231,11 @@ impl Patient<'_> {
                         findings.ok("replication", found);
                         self.cluster(identity.system, findings).await;
                     }
-                    Err(error) => findings.fail("replication", chain(&error), fix(&error)),
+                    Err(error) => findings.fail("replication", error_chain(&error), fix(&error)),
                 }
                 connection.close().await;
             }
-            Err(error) => findings.fail("replication", chain(&error), fix(&error)),
+            Err(error) => findings.fail("replication", error_chain(&error), fix(&error)),
         }
     }
 
@@ -255,7 +257,7 @@ impl Patient<'_> {
                 "the vault protects another cluster under this name",
                 "correct the connection; after an upgrade, `lifeboat stream --accept-new-cluster`",
             ),
-            Err(error) => findings.fail("protected", chain(&error), "bring the vault's copies back"),
+            Err(error) => findings.fail("protected", error_chain(&error), "bring the vault's copies back"),
         }
     }
 
@@ -264,7 +266,7 @@ impl Patient<'_> {
         let name = name.as_str();
         let health = match slot::watch(sql, name).await {
             Ok(health) => health,
-            Err(error) => return findings.warn("slot", chain(&error), fix(&error)),
+            Err(error) => return findings.warn("slot", error_chain(&error), fix(&error)),
         };
         if !health.exists {
             let next = "`lifeboat stream` makes it; until then the server keeps no WAL for the vault";
@@ -346,7 +348,7 @@ impl Patient<'_> {
                 );
                 sql.close().await;
             }
-            Err(error) => findings.warn("standby", chain(&error), fix(&error)),
+            Err(error) => findings.warn("standby", error_chain(&error), fix(&error)),
         }
     }
 
@@ -426,16 +428,6 @@ fn clocks(findings: &mut Findings, server: &str, before: Timestamp, after: Times
         format!("{} apart", format_duration(apart)),
         "have both machines follow a time server: exposure and moments are told by their clocks",
     );
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }
 
 /// What to do about what the server said: the client's errors say it themselves where they know.
