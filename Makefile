@@ -17,7 +17,7 @@ test: ## All checks and tests, as CI runs them
 	scripts/setup
 	cargo fmt --all --check
 	cargo xtask tidy
-	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets --features xtask/bench -- -D warnings
 	cargo nextest run --workspace
 	cargo test --workspace --doc
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps

@@ -1,7 +1,7 @@
 //! How far the vault is behind production, and what the stream costs production.
 
 use super::measure::{median, quantile, so_far, spread};
-use super::protected::{Protected, SERVICE};
+use super::protected::{Protected, Streaming};
 use anyhow::{Context, bail};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub fn run(root: &Path) -> anyhow::Result<()> {
     let protected = Protected::start(root, &[])?;
     protected.cluster.pgbench(&["-i", "-q", "-s", SCALE]);
-    let _stream = Stream::start(&protected)?;
+    let _stream = Streaming::start(&protected)?;
     let mut asking = Asking::start(&protected)?;
     asking.until_confirmed()?;
     let mut load = load(&protected, SECONDS);
@@ -87,7 +87,7 @@ pub fn cost(root: &Path) -> anyhow::Result<()> {
         let mut tps = [0.0; 2];
         for streams in order {
             protected.cluster.psql("CHECKPOINT");
-            let stream = if streams { Some(Stream::start(&protected)?) } else { None };
+            let stream = if streams { Some(Streaming::start(&protected)?) } else { None };
             let before = match &stream {
                 Some(_) => {
                     let mut asking = Asking::start(&protected)?;
@@ -102,7 +102,7 @@ pub fn cost(root: &Path) -> anyhow::Result<()> {
                 let mut asking = Asking::start(&protected)?;
                 asking.until_confirmed()?;
                 let bytes = asking.positions()?.0 - before;
-                per_gib.push(so_far(&stream.0).processor_seconds / (bytes as f64 / GIB));
+                per_gib.push(so_far(&stream.child).processor_seconds / (bytes as f64 / GIB));
             }
         }
         without.push(tps[0]);
@@ -137,26 +137,6 @@ fn transactions_per_second(load: Child) -> anyhow::Result<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix("tps = "));
     let value = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
     value.with_context(|| format!("pgbench: {text}{}", String::from_utf8_lossy(&output.stderr)))
-}
-
-/// `lifeboat stream`, stopped when dropped.
-struct Stream(Child);
-
-impl Stream {
-    fn start(protected: &Protected) -> anyhow::Result<Self> {
-        let log = std::fs::File::create(protected.path("stream.log"))?;
-        let mut command = protected.lifeboat(&["stream", SERVICE]);
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        Ok(Self(command.spawn().context("run lifeboat stream")?))
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        // As an operator's `kill` does; it makes durable what it has.
-        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
-        let _ = self.0.wait();
-    }
 }
 
 /// A `psql` that answers the same question many times.

@@ -1,9 +1,10 @@
 //! A server with a plan and a vault, and the released program to work on them.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation, scratch_directory};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 /// Opens vaults that live for one measurement.
 const PASSPHRASE: &str = "correct horse battery staple";
@@ -61,5 +62,36 @@ impl Protected {
     pub fn database_bytes(&self) -> anyhow::Result<u64> {
         let sql = "SELECT sum(pg_database_size(oid)) FROM pg_database";
         self.cluster.psql(sql).trim().parse().context("read the size of the databases")
+    }
+}
+
+/// `lifeboat stream`, stopped when dropped.
+pub struct Streaming {
+    pub child: Child,
+}
+
+impl Streaming {
+    /// Starts it, and waits until WAL flows.
+    pub fn start(protected: &Protected) -> anyhow::Result<Self> {
+        let mut command = protected.lifeboat(&["stream", SERVICE, "--json"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().context("run lifeboat stream")?;
+        let mut lines = BufReader::new(child.stdout.take().context("no standard output")?).lines();
+        while let Some(line) = lines.next() {
+            if line?.contains("\"connected\"") {
+                // What it says later has a reader too.
+                std::thread::spawn(move || lines.for_each(drop));
+                return Ok(Self { child });
+            }
+        }
+        bail!("the stream did not begin")
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        // As an operator's `kill` does; it makes durable what it has.
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
     }
 }
