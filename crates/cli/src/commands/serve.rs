@@ -8,15 +8,18 @@
 use crate::commands::{backup, stream};
 use crate::journal::actor;
 use crate::output::{Exit, Tone};
+use crate::points::{self, State};
 use crate::settings::{Opened, Settings};
 use crate::{show, signals};
-use anyhow::bail;
+use anyhow::{anyhow, bail, ensure};
 use jiff::Timestamp;
 use lifeboat_base::{ByteCount, ServiceName, format_duration};
 use lifeboat_core::schedule::{Job, ServiceSchedule};
 use lifeboat_engine::serve::{Protection, ServeEvent, ServeOptions, ServedService, Trouble, Work, serve};
 use lifeboat_postgres::stream::Exposure;
+use lifeboat_vault::point;
 use serde::Serialize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -29,6 +32,11 @@ const GRACE: Duration = Duration::from_secs(3600);
 pub struct Args {
     /// These services alone [default: each that the plan protects].
     services: Vec<ServiceName>,
+    /// Recover each new restore point here, to prove it: it needs room for the whole database.
+    ///
+    /// Without it restore points stay unproven until `lifeboat backup verify`.
+    #[arg(long, value_name = "DIR")]
+    verify_in: Option<PathBuf>,
 }
 
 /// One event, for machines.
@@ -50,10 +58,14 @@ struct EventView {
 /// If there is nothing to serve, or the vault does not open.
 pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     let opened = settings.open().await?;
-    let services = served(&opened, &args.services)?;
+    let services = served(&opened, &args)?;
+    if args.verify_in.is_none() {
+        settings.output.say("Restore points are not verified: name a directory for it with --verify-in.");
+    }
     let (stop, _signals) = signals::stop_channel();
     let teller = settings.clone();
-    let protection = PlanProtection { settings: settings.clone(), opened: opened.clone() };
+    let verify_in = args.verify_in;
+    let protection = PlanProtection { settings: settings.clone(), opened: opened.clone(), verify_in };
     serve(
         ServeOptions {
             vault: opened.vault,
@@ -69,7 +81,8 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
 }
 
 /// What of the plan is served.
-fn served(opened: &Opened, wanted: &[ServiceName]) -> anyhow::Result<Vec<ServedService>> {
+fn served(opened: &Opened, args: &Args) -> anyhow::Result<Vec<ServedService>> {
+    let wanted = &args.services;
     for service in wanted {
         opened.postgres(service)?;
     }
@@ -81,7 +94,7 @@ fn served(opened: &Opened, wanted: &[ServiceName]) -> anyhow::Result<Vec<ServedS
             let postgres = service.postgres.as_ref()?;
             Some(ServedService {
                 name: service.name.clone(),
-                schedule: ServiceSchedule::from(postgres),
+                schedule: ServiceSchedule::new(postgres, args.verify_in.is_some()),
                 streams: postgres.stream.enabled,
             })
         })
@@ -96,6 +109,7 @@ fn served(opened: &Opened, wanted: &[ServiceName]) -> anyhow::Result<Vec<ServedS
 struct PlanProtection {
     settings: Settings,
     opened: Opened,
+    verify_in: Option<PathBuf>,
 }
 
 impl Protection for PlanProtection {
@@ -105,7 +119,17 @@ impl Protection for PlanProtection {
             let streamed = async {
                 let (exposure, gauge) = watch::channel(Exposure::default());
                 let options = stream::options(&opened, &service, opened.postgres(&service)?, exposure)?;
-                stream::follow(&settings, options, gauge, stop).await
+                // Beside it: whoever takes over must not wait for the lease of a stream that was killed.
+                let asked = (settings.clone(), opened.vault.clone(), service.clone());
+                let lease =
+                    tokio::spawn(async move { stream::take_lease(&asked.0, &asked.1, &asked.2).await });
+                let outcome = stream::follow(&settings, options, gauge, stop).await;
+                if !lease.is_finished() {
+                    lease.abort();
+                } else if let Ok(Ok(Some(lease))) = lease.await {
+                    lease.release(&settings).await;
+                }
+                outcome
             };
             streamed.await.map_err(Trouble::from)
         })
@@ -113,32 +137,47 @@ impl Protection for PlanProtection {
 
     fn run(&self, service: &ServiceName, job: Job) -> Work<String> {
         let (settings, opened, service) = (self.settings.clone(), self.opened.clone(), service.clone());
-        Box::pin(async move { do_job(&settings, &opened, &service, job).await.map_err(Trouble::from) })
+        let verify_in = self.verify_in.clone();
+        Box::pin(async move {
+            let done = match job {
+                Job::BaseBackup => back_up(&settings, &opened, &service).await,
+                Job::Prune => prune(&opened, &service).await,
+                Job::Verify => verify(&settings, &opened, &service, verify_in).await,
+            };
+            done.map_err(Trouble::from)
+        })
     }
 }
 
-async fn do_job(
+async fn back_up(settings: &Settings, opened: &Opened, service: &ServiceName) -> anyhow::Result<String> {
+    let source = backup::run::Source::of_plan(opened.postgres(service)?)?;
+    let point = backup::run::take(settings, opened, service, source).await?;
+    let (size, stored) = (ByteCount(point.size_bytes), ByteCount(point.stored_bytes));
+    Ok(format!("restore point {}: {size} stored as {stored}", point.id))
+}
+
+async fn prune(opened: &Opened, service: &ServiceName) -> anyhow::Result<String> {
+    let options = backup::prune::options(opened, service, opened.postgres(service)?, GRACE).await?;
+    let outcome = lifeboat_vault::prune::run(&opened.vault, &actor(), &options).await?;
+    Ok(format!("{} buried, {} objects deleted", outcome.buried.len(), outcome.objects))
+}
+
+/// Recovers the newest restore point of which nobody knows whether it can be.
+async fn verify(
     settings: &Settings,
     opened: &Opened,
     service: &ServiceName,
-    job: Job,
+    verify_in: Option<PathBuf>,
 ) -> anyhow::Result<String> {
-    let postgres = opened.postgres(service)?;
-    match job {
-        Job::BaseBackup => {
-            let source = backup::run::Source::of_plan(postgres)?;
-            let point = backup::run::take(settings, opened, service, source).await?;
-            let (size, stored) = (ByteCount(point.size_bytes), ByteCount(point.stored_bytes));
-            Ok(format!("restore point {}: {size} stored as {stored}", point.id))
-        }
-        Job::Prune => {
-            let options = backup::prune::options(opened, service, postgres, GRACE).await?;
-            let outcome = lifeboat_vault::prune::run(&opened.vault, &actor(), &options).await?;
-            Ok(format!("{} buried, {} objects deleted", outcome.buried.len(), outcome.objects))
-        }
-        // Needs room for the whole database until views are there; a person says where.
-        Job::Verify => bail!("`lifeboat backup verify` verifies; serve does not yet"),
-    }
+    let scratch = verify_in.ok_or_else(|| anyhow!("no directory is named to recover restore points in"))?;
+    let points = points::of_service(&opened.vault, service).await?;
+    let Some(newest) = points.iter().rev().find(|point| point.state == State::Written) else {
+        return Ok("nothing is left to be verified".to_owned());
+    };
+    let point = point::read(&opened.vault, service, &newest.id).await?;
+    let verified = backup::verify::verify(settings, opened, &point, &scratch, false).await?;
+    ensure!(verified.good, "restore point {} FAILED its verification: {}", point.id, verified.detail());
+    Ok(format!("restore point {}: {}", point.id, verified.detail()))
 }
 
 fn tell(settings: &Settings, service: &ServiceName, event: &ServeEvent) {

@@ -4,6 +4,7 @@
 //! - **One stream.** Its lease is taken first. While the home copy is away none can be had: the stream begins
 //!   all the same, as the replication slot lets in one only (DESIGN §4: WAL flows on).
 
+use crate::away::plain;
 use crate::output::{Exit, Tone};
 use crate::settings::{self, Opened, Settings};
 use crate::{catalogue, journal, show, signals};
@@ -99,14 +100,18 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     options.accept_new_cluster = args.accept_new_cluster;
     options.create_slot = !args.no_create_slot;
     let (stop, _signals) = signals::stop_channel();
-    follow(settings, options, gauge, stop).await?;
-    Ok(Exit::Good)
+    let lease = take_lease(settings, &opened.vault, &args.service).await?;
+    let outcome = follow(settings, options, gauge, stop).await;
+    if let Some(lease) = lease {
+        lease.release(settings).await;
+    }
+    outcome.map(|()| Exit::Good)
 }
 
-/// Streams until `stop`, under the stream's lease; tells and journals what happens.
+/// Streams until `stop`; tells and journals what happens.
 ///
 /// # Errors
-/// If another streams, or the stream ended by something that waiting does not mend.
+/// If the stream ended by something that waiting does not mend.
 pub async fn follow(
     settings: &Settings,
     options: StreamOptions,
@@ -114,7 +119,6 @@ pub async fn follow(
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let (vault, service) = (options.vault.clone(), options.service.clone());
-    let _lease = take_lease(settings, &vault, &service).await?;
     let (sender, mut events) = mpsc::channel(EVENTS_LIMIT);
     let sink: stream::EventSink = Arc::new(move |event| {
         // Full: the teller is behind, and what is told is no part of what is kept.
@@ -171,17 +175,35 @@ impl Drop for Aborted {
     }
 }
 
+/// Says who streams, to whoever would begin a second stream by hand; the slot decides.
+pub struct StreamLease {
+    lease: Lease,
+    _keep_alive: KeepAlive,
+}
+
+impl StreamLease {
+    /// Lets go of it; what is not let go of runs out by itself.
+    pub async fn release(self, settings: &Settings) {
+        if let Err(error) = self.lease.release().await {
+            settings.output.warn(format!("the stream's lease was not released: {}", error_chain(&error)));
+        }
+    }
+}
+
 /// The stream's lease, or none while the home copy is away.
-async fn take_lease(
+///
+/// # Errors
+/// If another streams.
+pub async fn take_lease(
     settings: &Settings,
     vault: &Vault,
     service: &ServiceName,
-) -> anyhow::Result<Option<(Lease, KeepAlive)>> {
+) -> anyhow::Result<Option<StreamLease>> {
     let scope = Scope::service(service, journal::STREAM);
     match Lease::wait(vault, &scope, &journal::actor(), PATIENCE).await {
         Ok(Acquired::Held(lease)) => {
             let keep_alive = lease.keep_alive();
-            Ok(Some((lease, keep_alive)))
+            Ok(Some(StreamLease { lease, _keep_alive: keep_alive }))
         }
         Ok(Acquired::Busy(busy)) => bail!("{} streams {service} already", busy.holder),
         Err(error) => {
@@ -287,7 +309,7 @@ fn text(event: &StreamEvent) -> String {
         }
         StreamEvent::Interrupted { reason } => format!("interrupted, and goes on: {reason}"),
         StreamEvent::Joined { segment } => format!("segment {segment} is whole"),
-        StreamEvent::Raised(alarm) => format!("ALARM {}: {alarm}", alarm.kind()),
+        StreamEvent::Raised(alarm) => format!("ALARM {}: {}", alarm.kind(), plain(&alarm.to_string())),
         StreamEvent::Cleared(kind) => format!("alarm {kind} is over"),
     }
 }

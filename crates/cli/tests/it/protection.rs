@@ -1,37 +1,58 @@
 //! Stream, backups and their proof, as a user runs them.
 
 use crate::snapshot;
-use crate::world::World;
+use crate::world::{PASSPHRASE, World};
+use lifeboat_base::SystemClock;
 use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation};
+use lifeboat_vault::keys::Unlock;
+use lifeboat_vault::lease::{Acquired, Lease};
+use lifeboat_vault::{Copies, Scope, Vault, VaultCopy, address};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+use zeroize::Zeroizing;
 
-/// A running `lifeboat stream`; killed when dropped.
+/// A running `lifeboat stream` or `lifeboat serve`; killed when dropped.
 pub struct Streaming {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
 }
 
 impl Streaming {
-    /// Starts it, and waits until WAL flows.
+    /// Starts a stream, and waits until WAL flows.
     pub fn start(world: &World) -> Self {
-        let mut command = world.command(&["stream", "ledger-db", "--json"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut streaming = Self { child, lines };
+        let mut streaming = Self::run(world, &["stream", "ledger-db", "--json"]);
         streaming.wait_for("connected");
         streaming
     }
 
+    fn run(world: &World, arguments: &[&str]) -> Self {
+        let mut command = world.command(arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
     /// Waits for an event.
     fn wait_for(&mut self, event: &str) -> serde_json::Value {
+        self.wait_until(event, |document| document["event"] == event)
+    }
+
+    fn wait_until(&mut self, what: &str, is_it: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
         for line in &mut self.lines {
             let document: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-            if document["event"] == event {
+            if is_it(&document) {
                 return document;
             }
         }
-        panic!("the stream ended before `{event}`");
+        panic!("it ended before `{what}`");
+    }
+
+    /// As kill -9 does.
+    fn kill9(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Asks it to stop as a supervisor does, and returns the event and the exit code.
@@ -95,6 +116,54 @@ fn what_is_streamed_and_backed_up_is_seen_by_the_doctor_and_verified() {
     let (stopped, code) = streaming.stop();
     assert_eq!(code, Some(0));
     assert_eq!(stopped["leftBytes"], 0, "{stopped}");
+    assert!(stream_lease_is_free(&world), "the next stream would wait for it to run out");
+}
+
+#[test]
+fn one_serve_acts_and_another_takes_over_when_it_is_killed() {
+    let world = World::new();
+    let cluster = Cluster::start(&Installation::newest(), &ClusterOptions::new());
+    cluster.psql("CREATE TABLE ledger AS SELECT g AS id FROM generate_series(1, 1000) g");
+    world.plan(&cluster.conninfo());
+    world.run(&["vault", "init"]).expect(0);
+    let serve = ["serve", "--verify-in", "scratch", "--json"];
+
+    let mut first = Streaming::run(&world, &serve);
+    first.wait_for("serving");
+    let mut second = Streaming::run(&world, &serve);
+    second.wait_for("waiting");
+    let done = |event: &'static str, job: &'static str| {
+        move |document: &serde_json::Value| document["event"] == event && document["job"] == job
+    };
+    first.wait_until("a backup", done("succeeded", "baseBackup"));
+    first.wait_until("its proof", done("succeeded", "verify"));
+    let listed = world.json(&["backup", "list"]);
+    assert_eq!(listed["restorePoints"][0]["state"], "verified", "{listed:#}");
+    first.kill9();
+
+    second.wait_for("serving");
+    second.wait_for("connected");
+    cluster.psql("INSERT INTO ledger VALUES (0)");
+    let examined = world.run(&["doctor", "--deep", "--json"]).json();
+    let findings = examined["findings"].as_array().unwrap();
+    let streamed = findings.iter().find(|finding| finding["check"] == "into the vault").unwrap();
+    assert_eq!(streamed["level"], "ok", "{examined:#}");
+    let (_, code) = second.stop();
+    assert_eq!(code, Some(0));
+    let left = std::fs::read_dir(world.path("scratch")).unwrap().count();
+    assert_eq!(left, 0, "nothing of what was recovered is kept");
+}
+
+/// Whether nobody holds the lease of the stream, without waiting for it.
+fn stream_lease_is_free(world: &World) -> bool {
+    let store = address::open(&world.copy("vault"), false, &|_| None).unwrap();
+    let copies = Copies::new(vec![VaultCopy::new("vault", None, store)], 1);
+    let unlock = Unlock::Passphrase(Zeroizing::new(PASSPHRASE.to_owned()));
+    let scope = Scope::service(&"ledger-db".parse().unwrap(), "stream");
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let vault = Vault::open(copies, &unlock, Arc::new(SystemClock::new())).await.unwrap();
+        matches!(Lease::wait(&vault, &scope, "a test", Duration::ZERO).await, Ok(Acquired::Held(_)))
+    })
 }
 
 #[test]

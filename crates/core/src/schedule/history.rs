@@ -73,7 +73,10 @@ impl HistoryProjection {
                 run.failures_in_a_row = 0;
                 *last = LastRun::Succeeded { started };
                 match job {
-                    Job::BaseBackup => self.history.unpruned = true,
+                    Job::BaseBackup => {
+                        self.history.unpruned = true;
+                        self.history.unverified = true;
+                    }
                     // T5: a backup that ended while the prune ran is not covered by it.
                     Job::Prune => self.history.unpruned = false,
                     Job::Verify => self.history.unverified = false,

@@ -62,14 +62,19 @@ pub struct ServiceSchedule {
     pub zone: Zone,
     /// Whether anything is ever removed.
     pub prunes: bool,
+    /// Whether new restore points are recovered, for which there must be room.
+    pub verifies: bool,
 }
 
-impl From<&Postgres> for ServiceSchedule {
-    fn from(postgres: &Postgres) -> Self {
+impl ServiceSchedule {
+    /// As the plan says; whether there is room to recover restore points, it does not say.
+    #[must_use]
+    pub fn new(postgres: &Postgres, verifies: bool) -> Self {
         Self {
             base: postgres.base.schedule.clone(),
             zone: postgres.base.time_zone.clone(),
             prunes: postgres.keep.is_some(),
+            verifies,
         }
     }
 }
@@ -136,7 +141,7 @@ pub fn next_wake(schedule: &ServiceSchedule, history: &History, now: Timestamp) 
 /// When each job is due, past or future; a job that nothing but an event can make due has no time.
 fn times(schedule: &ServiceSchedule, history: &History, now: Timestamp) -> Vec<(Job, Timestamp)> {
     let base = base(schedule, history, now).map(|at| (Job::BaseBackup, at));
-    let verify = verify(history, now).map(|at| (Job::Verify, at));
+    let verify = verify(schedule, history, now).map(|at| (Job::Verify, at));
     let prune = prune(schedule, history, now).map(|at| (Job::Prune, at));
     [base, verify, prune].into_iter().flatten().collect()
 }
@@ -151,8 +156,8 @@ fn base(schedule: &ServiceSchedule, history: &History, now: Timestamp) -> Option
     }
 }
 
-fn verify(history: &History, now: Timestamp) -> Option<Timestamp> {
-    if !history.unverified {
+fn verify(schedule: &ServiceSchedule, history: &History, now: Timestamp) -> Option<Timestamp> {
+    if !schedule.verifies || !history.unverified {
         return None;
     }
     match believed(history.verify, now) {

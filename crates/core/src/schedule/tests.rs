@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn schedule(cron: &str, zone: &str) -> ServiceSchedule {
-    ServiceSchedule { base: cron.parse().unwrap(), zone: zone.parse().unwrap(), prunes: true }
+    ServiceSchedule { base: cron.parse().unwrap(), zone: zone.parse().unwrap(), prunes: true, verifies: true }
 }
 
 fn nightly() -> ServiceSchedule {
@@ -58,6 +58,7 @@ fn a_new_restore_point_is_verified_and_gives_cause_to_prune() {
     (history.unverified, history.unpruned) = (true, true);
     assert_eq!(due(&nightly(), &history, now), [Job::Verify, Job::Prune]);
     assert_eq!(due(&ServiceSchedule { prunes: false, ..nightly() }, &history, now), [Job::Verify]);
+    assert_eq!(due(&ServiceSchedule { verifies: false, ..nightly() }, &history, now), [Job::Prune]);
     history.base = LastRun::Running;
     assert_eq!(due(&nightly(), &history, now), [Job::Verify]);
 }
@@ -102,7 +103,7 @@ fn the_schedule_is_read_from_the_plan() {
         time_zone: "Asia/Taipei".to_owned(),
     };
     let plan = lifeboat_plan::load(&lifeboat_plan::starter(&start)).unwrap().plan;
-    assert_eq!(ServiceSchedule::from(plan.services[0].postgres.as_ref().unwrap()), nightly());
+    assert_eq!(ServiceSchedule::new(plan.services[0].postgres.as_ref().unwrap(), true), nightly());
 }
 
 fn run() -> impl Strategy<Value = LastRun> {

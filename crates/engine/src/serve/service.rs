@@ -27,7 +27,9 @@ pub(super) async fn serve(options: ServeOptions, service: ServedService, mut sto
     let scope = scope(&service.name);
     let tell = |event| (options.observer)(&service.name, event);
     loop {
-        let waiting = Fenced::wait(&options.vault, &scope, &options.actor, WAIT);
+        // At first only a look, so that whoever started this hears at once who serves.
+        let patience = if told_holder.is_some() { WAIT } else { Duration::ZERO };
+        let waiting = Fenced::wait(&options.vault, &scope, &options.actor, patience);
         let waited = tokio::select! {
             waited = waiting => waited,
             () = stopped(&mut stop) => break,

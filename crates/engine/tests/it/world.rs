@@ -140,6 +140,7 @@ impl World {
                     base: "0 * * * *".parse().unwrap(),
                     zone: "Europe/Berlin".parse().unwrap(),
                     prunes: true,
+                    verifies: true,
                 },
                 streams: true,
             }],
