@@ -119,6 +119,9 @@ pub struct Server {
     command: String,
 }
 
+/// What a server gets of our environment.
+const KEPT_ENVIRONMENT: [&str; 6] = ["PATH", "HOME", "USER", "TZ", "TMPDIR", "LD_LIBRARY_PATH"];
+
 impl Server {
     /// Starts a server; it may still be far from answering.
     ///
@@ -149,7 +152,12 @@ impl Server {
         }
         let errors = log.try_clone().map_err(file_error(&log_path))?;
         // A group of its own: a Ctrl-C for us is not one for it.
-        command.env_remove("PGDATA").env("LC_ALL", "C").current_dir(directory).process_group(0);
+        command.current_dir(directory).process_group(0);
+        // Whoever may run commands on this server reads its environment: ours holds keys and credentials.
+        command
+            .env_clear()
+            .envs(KEPT_ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        command.env("LC_ALL", "C");
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
         let program = options.installation.program("postgres");
         let child = command.spawn().map_err(file_error(&program))?;
