@@ -12,6 +12,7 @@ mod arguments;
 mod away;
 mod catalogue;
 mod commands;
+mod copies;
 mod demo;
 mod failure;
 mod helper;

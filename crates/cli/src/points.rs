@@ -120,7 +120,7 @@ impl PointView {
 /// # Errors
 /// If the vault does not answer.
 pub async fn of_service(vault: &Vault, service: &ServiceName) -> anyhow::Result<Vec<PointView>> {
-    let points = point::list(vault, service).await.context("restore points cannot be listed")?;
+    let points = point::list(&vault.as_seen(), service).await.context("restore points cannot be listed")?;
     let verdicts = verdicts(vault, service).await?;
     Ok(points.iter().map(|point| PointView::new(point, verdicts.get(&point.id))).collect())
 }
@@ -134,7 +134,7 @@ pub async fn services(opened: &Opened) -> anyhow::Result<Vec<ServiceName>> {
         let protected = plan.plan.services.iter().filter(|service| service.postgres.is_some());
         return Ok(protected.map(|service| service.name.clone()).collect());
     }
-    let listing = opened.vault.copies().list("services").await;
+    let listing = opened.vault.copies().as_seen().list("services").await;
     if !listing.is_complete {
         bail!("the vault's copies do not answer");
     }
@@ -152,7 +152,9 @@ const LATEST: &str = "latest";
 pub async fn find(opened: &Opened, id: &str) -> anyhow::Result<RestorePoint> {
     let mut found = Vec::new();
     for service in services(opened).await? {
-        let points = point::list(&opened.vault, &service).await.context("restore points cannot be listed")?;
+        let points = point::list(&opened.vault.as_seen(), &service)
+            .await
+            .context("restore points cannot be listed")?;
         found.extend(points.into_iter().filter(|point| id == LATEST || point.id.starts_with(id)));
     }
     if id == LATEST {

@@ -2,14 +2,8 @@
 //!
 //! The plan: `--plan`, else `LIFEBOAT_PLAN`, else `lifeboat.yaml` here, else the newest one in the vault.
 //! The vault: `--vault`, else the plan's copies.
-//!
-//! # Invariants
-//! - **G1 a copy that is away stays a copy**: it is asked, and silent. Only so does "not in the vault" mean
-//!   what it says.
-//! - **G2 an empty directory is no copy.** A copy without the vault's header counts as away: most often a
-//!   disk that is not mounted.
 
-use crate::away::Away;
+use crate::copies::{self, CopySpec};
 use crate::failure::{Next, is_guided};
 use crate::output::Output;
 use crate::secrets;
@@ -18,7 +12,7 @@ use lifeboat_base::{Clock, ServiceName, SystemClock};
 use lifeboat_plan::{CopyUrl, Finding, Plan, Postgres, Severity};
 use lifeboat_postgres::client::{Conninfo, Password};
 use lifeboat_vault::keys::Unlock;
-use lifeboat_vault::{Copies, Vault, VaultCopy, address, names};
+use lifeboat_vault::{Copies, Vault};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -132,34 +126,22 @@ impl Settings {
         self.plan_path().map(|path| read_plan(&path)).transpose()
     }
 
-    /// The copies of the vault; directories are made if `create`.
+    /// The places where a vault is to be made; directories are made too.
     ///
     /// # Errors
-    /// If nobody says where they are, or all are away.
-    pub fn copies(&self, plan: Option<&PlanFile>, create: bool) -> anyhow::Result<Copies> {
+    /// If nobody says where they are, or one of them cannot be used.
+    pub fn new_copies(&self, plan: Option<&PlanFile>) -> anyhow::Result<Copies> {
         let (specs, durable) = self.copy_specs(plan)?;
-        let mut copies = Vec::new();
-        for spec in &specs {
-            match open_copy(spec, create || self.is_adopted(spec)) {
-                Ok(copy) => copies.push(copy),
-                Err(error) if create => {
-                    return Err(error).context(format!("the copy {} cannot be made", spec.name));
-                }
-                Err(error) => copies.push(self.away(spec, format!("{error:#}"))),
-            }
-        }
-        Ok(Copies::new(copies, durable))
+        copies::make(&specs, durable)
     }
 
-    /// The copies, for a caller that tells itself which of them are away.
+    /// The copies of the vault, for a caller that tells itself which of them are away.
     ///
     /// # Errors
     /// If nobody says where they are.
-    pub fn quiet_copies(&self, plan: Option<&PlanFile>) -> anyhow::Result<Copies> {
+    pub async fn copies(&self, plan: Option<&PlanFile>) -> anyhow::Result<copies::Found> {
         let (specs, durable) = self.copy_specs(plan)?;
-        let open =
-            |spec: &CopySpec| open_copy(spec, false).unwrap_or_else(|error| spec.away(format!("{error:#}")));
-        Ok(Copies::new(specs.iter().map(open).collect(), durable))
+        Ok(copies::find(&specs, durable, &self.adopted).await)
     }
 
     fn copy_specs(&self, plan: Option<&PlanFile>) -> anyhow::Result<(Vec<CopySpec>, usize)> {
@@ -169,23 +151,7 @@ impl Settings {
         let plan = plan
             .ok_or_else(|| anyhow!("nobody says where the vault is"))
             .next("name a plan with --plan, or the vault's copies with --vault URL")?;
-        let vault = &plan.plan.vault;
-        let mut copies: Vec<CopySpec> = vault.copies.iter().map(CopySpec::of_plan).collect();
-        // The first copy is the home of leases and the journal.
-        if let Some(home) = vault.home().and_then(|home| vault.copies.iter().position(|copy| copy == home)) {
-            copies.swap(0, home);
-        }
-        Ok((copies, vault.durable as usize))
-    }
-
-    fn away(&self, spec: &CopySpec, reason: String) -> VaultCopy {
-        self.output.warn(format!("the copy {} is away: {reason}", spec.name));
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).away.push(spec.name.clone());
-        spec.away(reason)
-    }
-
-    fn is_adopted(&self, spec: &CopySpec) -> bool {
-        self.adopted.iter().any(|url| url.to_string() == spec.url)
+        Ok((CopySpec::of_plan(&plan.plan), plan.plan.vault.durable as usize))
     }
 
     /// The vault, open, and the plan from its file, else from the vault.
@@ -202,9 +168,17 @@ impl Settings {
     /// If it cannot be opened.
     pub async fn open_with(&self, key: impl FnOnce() -> anyhow::Result<Unlock>) -> anyhow::Result<Opened> {
         let plan = self.plan_file()?;
-        let copies = self.present(plan.as_ref(), self.copies(plan.as_ref(), false)?).await?;
+        let found = self.copies(plan.as_ref()).await?;
+        for (copy, reason) in &found.away {
+            self.output.warn(format!("the copy {copy} is away: {reason}"));
+        }
+        {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.away.extend(found.away.into_iter().map(|(copy, _)| copy));
+            told.answering.extend(found.answering);
+        }
         let unlock = key()?;
-        let vault = Vault::open(copies, &unlock, self.clock.clone()).await;
+        let vault = Vault::open(found.copies, &unlock, self.clock.clone()).await;
         let vault = vault.context("the vault was not opened")?;
         let plan = match plan {
             Some(plan) => Some(plan),
@@ -232,32 +206,6 @@ impl Settings {
         }
         let path = std::path::absolute(&path).context("the plan's path cannot be made absolute")?;
         Ok(vec!["--plan".to_owned(), path.display().to_string()])
-    }
-
-    /// G2: copies without a header are away.
-    async fn present(&self, plan: Option<&PlanFile>, copies: Copies) -> anyhow::Result<Copies> {
-        let (specs, _) = self.copy_specs(plan)?;
-        let looks = (0..copies.all().len()).map(|index| copies.read_from(index, names::VAULT_HEADER));
-        let found = futures::future::join_all(looks).await;
-        if found.iter().all(Result::is_err) {
-            // No vault at all: opening it says so.
-            return Ok(copies);
-        }
-        let mut kept = Vec::new();
-        for ((copy, found), spec) in copies.all().iter().zip(&found).zip(&specs) {
-            kept.push(match found {
-                Err(object_store::Error::NotFound { .. }) if !self.is_adopted(spec) => {
-                    self.away(spec, "it holds no vault (is its disk mounted?)".to_owned())
-                }
-                Ok(_) => {
-                    let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-                    told.answering.push(spec.url.clone());
-                    copy.clone()
-                }
-                Err(_) => copy.clone(),
-            });
-        }
-        Ok(Copies::new(kept, copies.durable()))
     }
 }
 
@@ -359,41 +307,4 @@ pub fn read_plan_text(path: &Path) -> anyhow::Result<String> {
             error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
         anyhow!("{}: it is not UTF-8, first in line {}", failed(), line + 1)
     })
-}
-
-/// What is known of a copy before it is opened.
-struct CopySpec {
-    url: String,
-    name: String,
-    domain: Option<String>,
-    endpoint: Option<String>,
-    region: Option<String>,
-}
-
-impl CopySpec {
-    fn away(&self, reason: String) -> VaultCopy {
-        VaultCopy::new(self.name.clone(), self.domain.clone(), Arc::new(Away::new(reason)))
-    }
-
-    fn of_url(url: &CopyUrl) -> Self {
-        let url = url.to_string();
-        Self { name: url.clone(), url, domain: None, endpoint: None, region: None }
-    }
-
-    fn of_plan(copy: &lifeboat_plan::VaultCopy) -> Self {
-        let url = copy.url.to_string();
-        let name = copy.name.as_ref().map_or_else(|| url.clone(), |name| name.as_str().to_owned());
-        let (endpoint, region) = (copy.endpoint.clone(), copy.region.clone());
-        Self { url, name, domain: copy.domain.clone(), endpoint, region }
-    }
-}
-
-fn open_copy(spec: &CopySpec, create: bool) -> anyhow::Result<VaultCopy> {
-    let environment = |name: &str| match (name, &spec.endpoint, &spec.region) {
-        ("AWS_ENDPOINT_URL_S3" | "AWS_ENDPOINT_URL", Some(endpoint), _) => Some(endpoint.clone()),
-        ("AWS_REGION" | "AWS_DEFAULT_REGION", _, Some(region)) => Some(region.clone()),
-        _ => std::env::var(name).ok(),
-    };
-    let store = address::open(&spec.url, create, &environment)?;
-    Ok(VaultCopy::new(spec.name.clone(), spec.domain.clone(), store))
 }

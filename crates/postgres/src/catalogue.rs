@@ -244,7 +244,7 @@ fn read_relation(row: &Row, schemas: &mut Vec<String>) -> Result<StoredRelation,
     ))
 }
 
-/// The positions of a cluster's snapshots, ascending.
+/// The positions of a cluster's snapshots, ascending; those that only a silent copy has are passed over.
 ///
 /// # Errors
 /// [`CatalogueError::Silent`].
@@ -253,7 +253,7 @@ pub async fn list(
     service: &ServiceName,
     system: SystemId,
 ) -> Result<Vec<Lsn>, CatalogueError> {
-    let listing = vault.copies().list(&names::catalogues(service, system)).await;
+    let listing = vault.copies().as_seen().list(&names::catalogues(service, system)).await;
     if !listing.is_complete {
         return Err(CatalogueError::Silent(listing.failures));
     }

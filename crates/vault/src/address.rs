@@ -72,6 +72,9 @@ pub fn open(
         "s3" => {
             let mut builder =
                 object_store::aws::AmazonS3Builder::from_env().with_bucket_name(bucket()?).with_retry(retry);
+            if let Some(region) = environment("AWS_REGION").or_else(|| environment("AWS_DEFAULT_REGION")) {
+                builder = builder.with_region(region);
+            }
             if let Some(endpoint) =
                 environment("AWS_ENDPOINT_URL_S3").or_else(|| environment("AWS_ENDPOINT_URL"))
             {

@@ -8,6 +8,9 @@
 //! - **C3 absence is proven.** "Missing" is said only when so few copies are silent that an acknowledged
 //!   object must show in one that answered.
 //! - **C4 damage is not served.** What does not open in one copy is asked of the next.
+//! - **C5 presence is proof too.** [`Copies::as_seen`] goes on with what the copies that answer show, for
+//!   those who only use what is there. Nothing that prunes, leads or ends a recovery looks that way.
+//! - **C6 a copy that falls behind is known**, also where the caller did not wait for it.
 //!
 //! Deliberately absent: what objects mean, and healing (`check`).
 
@@ -21,7 +24,7 @@ use object_store::{
 };
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -46,13 +49,16 @@ pub struct VaultCopy {
     domain: Option<String>,
     store: Arc<dyn ObjectStore>,
     gate: Arc<Semaphore>,
+    /// C6.
+    last_write: Arc<Mutex<Option<Result<(), String>>>>,
 }
 
 impl VaultCopy {
     /// A copy in `store`, shown to people as `name`.
     #[must_use]
     pub fn new(name: impl Into<String>, domain: Option<String>, store: Arc<dyn ObjectStore>) -> Self {
-        Self { name: name.into(), domain, store, gate: Arc::new(Semaphore::new(WRITES_UNDER_WAY)) }
+        let gate = Arc::new(Semaphore::new(WRITES_UNDER_WAY));
+        Self { name: name.into(), domain, store, gate, last_write: Arc::default() }
     }
 
     /// What people call it: its address without secrets.
@@ -65,6 +71,23 @@ impl VaultCopy {
     #[must_use]
     pub fn domain(&self) -> Option<&str> {
         self.domain.as_deref()
+    }
+
+    /// What came of the last write that this process gave it (C6); `None` before the first.
+    #[must_use]
+    pub fn last_write(&self) -> Option<Result<(), String>> {
+        self.last_write.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// As [`VaultCopy::create`], unless too many writes hang already; the outcome is remembered (C6).
+    async fn create_behind_gate(&self, name: &str, bytes: &Bytes) -> Result<Created, String> {
+        let outcome = match self.gate.try_acquire() {
+            Ok(_permit) => self.create(name, bytes).await.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("{WRITES_UNDER_WAY} writes to it hang")),
+        };
+        let told = outcome.as_ref().map(|_| ()).map_err(Clone::clone);
+        *self.last_write.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+        outcome
     }
 
     /// Creates `name`, or finds that it holds exactly these bytes already.
@@ -252,7 +275,7 @@ pub struct Listing {
     pub objects: BTreeMap<String, Listed>,
     /// Copies that did not answer.
     pub failures: Vec<CopyFailure>,
-    /// Whether what is not listed is proven not to be there (C3).
+    /// Whether what is not listed is proven not to be there (C3), or counts as absent (C5).
     pub is_complete: bool,
 }
 
@@ -270,6 +293,8 @@ pub struct Listed {
 pub struct Copies {
     copies: Vec<VaultCopy>,
     durable: usize,
+    /// So many silent copies leave it open whether what the others do not have is there (C3, C5).
+    silent_limit: usize,
 }
 
 impl Copies {
@@ -281,7 +306,14 @@ impl Copies {
     pub fn new(copies: Vec<VaultCopy>, durable: usize) -> Self {
         assert!(!copies.is_empty(), "a vault has at least one copy");
         let durable = durable.clamp(1, copies.len());
-        Self { copies, durable }
+        Self { copies, durable, silent_limit: durable }
+    }
+
+    /// The same copies for one who uses what is there: as long as one answers, what it does not show counts
+    /// as absent (C5). What only a silent copy holds is then passed over.
+    #[must_use]
+    pub fn as_seen(&self) -> Self {
+        Self { silent_limit: self.copies.len(), ..self.clone() }
     }
 
     /// Each of them, home first.
@@ -293,13 +325,13 @@ impl Copies {
     /// The home alone: what decides must not be answered by another.
     #[must_use]
     pub fn home(&self) -> Self {
-        Self { copies: vec![self.copies[0].clone()], durable: 1 }
+        Self::new(vec![self.copies[0].clone()], 1)
     }
 
     /// Some of them, by index; `None` if they are too few for a write to count.
     pub(crate) fn only(&self, chosen: &[usize]) -> Option<Self> {
         let copies: Vec<_> = chosen.iter().map(|index| self.copies[*index].clone()).collect();
-        (copies.len() >= self.durable).then_some(Self { copies, durable: self.durable })
+        (copies.len() >= self.durable).then(|| Self::new(copies, self.durable))
     }
 
     /// How many must have a write before it counts.
@@ -336,10 +368,7 @@ impl Copies {
         for copy in &self.copies {
             let (copy, sender, bytes, name) = (copy.clone(), sender.clone(), bytes.clone(), name.to_owned());
             let write = async move {
-                let outcome = match copy.gate.clone().try_acquire_owned() {
-                    Ok(_permit) => copy.create(&name, &bytes).await.map_err(|error| error.to_string()),
-                    Err(_) => Err(format!("{WRITES_UNDER_WAY} writes to it hang")),
-                };
+                let outcome = copy.create_behind_gate(&name, &bytes).await;
                 // The caller may have had enough copies and gone on.
                 let _ = sender.send((copy.name, outcome)).await;
             };
@@ -471,7 +500,7 @@ impl Copies {
             damaged.extend(silent);
             return ReadError::Damaged { name, failures: damaged };
         }
-        if silent.len() < self.durable {
+        if silent.len() < self.silent_limit {
             return ReadError::Missing(name);
         }
         ReadError::Unavailable { name, failures: silent }
@@ -578,7 +607,7 @@ impl Copies {
                 }
             }
         }
-        listing.is_complete = listing.failures.len() < self.durable;
+        listing.is_complete = listing.failures.len() < self.silent_limit;
         listing
     }
 

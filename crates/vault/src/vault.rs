@@ -145,6 +145,12 @@ impl Vault {
         &self.copies
     }
 
+    /// The same vault for one who only uses what is there ([`Copies::as_seen`]).
+    #[must_use]
+    pub fn as_seen(&self) -> Self {
+        Self { copies: self.copies.as_seen(), ..self.clone() }
+    }
+
     /// The key under which its objects are sealed.
     #[must_use]
     pub fn key(&self) -> &VaultKey {

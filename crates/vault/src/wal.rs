@@ -89,6 +89,16 @@ pub enum WalError {
     },
 }
 
+impl WalError {
+    /// What is said when `listing` proves nothing.
+    #[must_use]
+    pub fn silent(listing: &Listing) -> Self {
+        let said: Vec<String> =
+            listing.failures.iter().map(|f| format!("{}: {}", f.copy, f.reason)).collect();
+        Self::Silent(said.join("; "))
+    }
+}
+
 /// What the vault holds of one timeline, by names alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Coverage {
@@ -179,6 +189,12 @@ pub async fn clusters(vault: &Vault, service: &ServiceName) -> Result<Vec<Cluste
 }
 
 impl WalArchive {
+    /// The vault that it is in.
+    #[must_use]
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
     /// The archive of a cluster that the vault knows.
     ///
     /// # Errors
@@ -549,12 +565,7 @@ pub(crate) fn merge(mut ranges: Vec<LsnRange>) -> Vec<LsnRange> {
 
 /// A listing that proves what it does not show (C3).
 fn answered(listing: Listing) -> Result<Listing, WalError> {
-    if listing.is_complete {
-        return Ok(listing);
-    }
-    let failures: Vec<String> =
-        listing.failures.iter().map(|f| format!("{}: {}", f.copy, f.reason)).collect();
-    Err(WalError::Silent(failures.join("; ")))
+    if listing.is_complete { Ok(listing) } else { Err(WalError::silent(&listing)) }
 }
 
 #[cfg(test)]

@@ -112,7 +112,7 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
 
 async fn look(opened: &Opened, service: ServiceName) -> anyhow::Result<ServiceStatus> {
     let points = points::of_service(&opened.vault, &service).await?;
-    let windows = window(&opened.vault, &service).await;
+    let windows = window(&opened.vault.as_seen(), &service).await;
     let windows = windows.with_context(|| format!("the window of {service} is not known"))?;
     let mut status = ServiceStatus {
         restore_points: points.len(),

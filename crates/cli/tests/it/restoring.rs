@@ -111,3 +111,42 @@ fn back_to_before_the_mistake_on_the_oldest_version() {
 fn back_to_before_the_mistake_on_the_newest_version() {
     back_to_before_the_mistake(&Installation::newest());
 }
+
+#[test]
+fn a_copy_that_is_lost_stops_nothing_but_a_restore_that_could_miss_what_it_had() {
+    let world = World::new();
+    let installation = Installation::newest();
+    let cluster = Cluster::start(&installation, &ClusterOptions::new());
+    cluster.psql("CREATE TABLE ledger AS SELECT g AS id FROM generate_series(1, 1000) g");
+    world.plan_with_copies(&cluster.conninfo(), &["here", "there"]);
+    world.run(&["vault", "init"]).expect(0);
+    std::fs::rename(world.path("there"), world.path("unmounted")).unwrap();
+
+    let streaming = Streaming::start(&world);
+    let ran = world.run(&["backup", "run", "ledger-db"]).expect(0);
+    let there = world.copy("there");
+    assert!(ran.stderr.contains(&format!("the copy {there} is away")), "{}", ran.stderr);
+    cluster.psql("INSERT INTO ledger VALUES (0)");
+    world.run(&["doctor", "--deep"]);
+    world.run(&["backup", "list"]).expect(0);
+    world.run(&["status"]).expect(0);
+    world.run(&["wal", "search", "ledger-db", "--vault", &world.copy("here")]).expect(0);
+    assert_eq!(streaming.stop().1, Some(0));
+    cluster.stop();
+
+    // It may have what nobody sees.
+    let restore = ["restore", "ledger-db", "--to", "latest", "--into", "back", "--start", "--json"];
+    let refused = world.run(&restore).expect(2);
+    assert!(refused.stderr.contains(&format!("add --vault {}", world.copy("here"))), "{}", refused.stderr);
+    assert!(!world.path("back").exists());
+    let restored = world.run(&[&restore[..], &["--vault", &world.copy("here")]].concat()).json();
+    let restored = Restored::of(&restored, &installation);
+    assert_eq!(restored.psql("SELECT count(*) FROM ledger").unwrap(), "1001");
+
+    // Back again, it is brought what it missed, and is then enough by itself.
+    std::fs::rename(world.path("unmounted"), world.path("there")).unwrap();
+    world.run(&["vault", "check", "--repair"]).expect(0);
+    std::fs::rename(world.path("here"), world.path("lost")).unwrap();
+    let restore = ["restore", "ledger-db", "--to", "latest", "--into", "again", "--vault", &there];
+    world.run(&restore).expect(0);
+}

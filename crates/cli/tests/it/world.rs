@@ -31,10 +31,16 @@ impl World {
 
     /// Writes the plan for a server reached by `connection`, its vault in one directory.
     pub fn plan(&self, connection: &str) {
-        let copy = self.copy("vault");
+        self.plan_with_copies(connection, &["vault"]);
+    }
+
+    /// The same, with a copy of the vault in each of these directories, one of which must have a write.
+    pub fn plan_with_copies(&self, connection: &str, copies: &[&str]) {
+        let copies: Vec<String> = copies.iter().map(|name| format!("{:?}", self.copy(name))).collect();
+        let copies = copies.join(", ");
         let text = format!(
             "apiVersion: lifeboat/v1\nkind: RecoveryPlan\nmetadata: {{name: bank}}\n\
-             vault: {{copies: [\"{copy}\"]}}\n\
+             vault: {{copies: [{copies}], durable: 1}}\n\
              services:\n  - name: ledger-db\n    postgres:\n      connection: \"{connection}\"\n      \
              base: {{schedule: \"0 3 * * *\", timeZone: UTC}}\n      keep: {{last: 2, window: 7d}}\n"
         );

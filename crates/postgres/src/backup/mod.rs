@@ -187,8 +187,10 @@ pub async fn run(options: &BackupOptions) -> Result<RestorePoint, BackupError> {
     let started = clock.now();
     let mut sql = connect(options, Purpose::Sql).await?;
     let server = ask(&mut sql).await?;
-    let archive = WalArchive::establish(&options.vault, &options.service, server.cluster.clone());
-    let archive = archive.await.map_err(BackupError::Wal)?;
+    // What is looked up here is what was just written: a copy that is away does not hide it.
+    let seen = options.vault.as_seen();
+    let archive = WalArchive::establish(&seen, &options.service, server.cluster.clone()).await;
+    let archive = archive.map_err(BackupError::Wal)?;
 
     // B2: from here on the server keeps what we need.
     let mut keeper = connect(options, Purpose::Replication).await?;
@@ -281,7 +283,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 /// B5 for the layer; for WAL, `wal::ensure` does it.
 async fn look_again(options: &BackupOptions, layer: &str, stored_bytes: u64) -> Result<(), BackupError> {
-    let copies = options.vault.copies();
+    let copies = options.vault.copies().as_seen();
     let prefix = names::layer(&options.service, layer);
     let listing = copies.list(&prefix).await;
     if !listing.is_complete {
@@ -313,8 +315,7 @@ async fn ask(sql: &mut Connection) -> Result<Server, BackupError> {
          current_setting('server_version_num')::int / 10000 AS major, \
          current_setting('block_size') AS block_size, \
          current_setting('data_checksums') AS checksums, \
-         (SELECT setting::bigint FROM pg_settings WHERE name = 'wal_segment_size') AS segment_bytes, \
-         (SELECT coalesce(sum(pg_tablespace_size(oid)), 0) FROM pg_tablespace)::bigint AS bytes \
+         (SELECT setting::bigint FROM pg_settings WHERE name = 'wal_segment_size') AS segment_bytes \
          FROM pg_control_system() s";
     let row = sql.query_one(question).await.map_err(BackupError::Server)?;
     let unexpected = |error: crate::client::RowError| BackupError::Unexpected(error.to_string());
@@ -324,6 +325,9 @@ async fn ask(sql: &mut Connection) -> Result<Server, BackupError> {
             "the server was built with pages of {block_size} bytes; Lifeboat protects servers with 8192, as every package has"
         )));
     }
+    // For the progress alone, and not for every role to ask (pg_monitor may).
+    let size = "SELECT coalesce(sum(pg_tablespace_size(oid)), 0)::bigint AS bytes FROM pg_tablespace";
+    let size = sql.query_one(size).await.ok().and_then(|row| row.parse("bytes").ok());
     Ok(Server {
         cluster: Cluster {
             // SQL has no unsigned integers: it prints the upper half of the identifiers as negative.
@@ -332,7 +336,7 @@ async fn ask(sql: &mut Connection) -> Result<Server, BackupError> {
             segment_bytes: row.parse("segment_bytes").map_err(unexpected)?,
         },
         checksums: row.text("checksums").map_err(unexpected)? == "on",
-        database_bytes: row.parse("bytes").map_err(unexpected)?,
+        database_bytes: size.unwrap_or(0),
     })
 }
 

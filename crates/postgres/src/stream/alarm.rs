@@ -83,6 +83,8 @@ pub enum AlarmKind {
     StandbySlot,
     /// [`Alarm::VaultUnavailable`].
     VaultUnavailable,
+    /// [`Alarm::CopyAway`].
+    CopyAway,
     /// [`Alarm::Disconnected`].
     Disconnected,
     /// [`Alarm::UnfitServer`].
@@ -102,6 +104,7 @@ impl AlarmKind {
             Self::SlotUnwatched => "slot-unwatched",
             Self::StandbySlot => "standby-slot",
             Self::VaultUnavailable => "vault-unavailable",
+            Self::CopyAway => "copy-away",
             Self::Disconnected => "stream-disconnected",
             Self::UnfitServer => "unfit-server",
         }
@@ -187,6 +190,13 @@ pub enum Alarm {
         /// What it said.
         reason: String,
     },
+    /// A copy of the vault takes no WAL, and enough others do.
+    CopyAway {
+        /// Which.
+        copy: String,
+        /// What it said.
+        reason: String,
+    },
     /// A server of the connection string must not be streamed from, and another is.
     UnfitServer {
         /// Which.
@@ -216,6 +226,7 @@ impl Alarm {
             Self::SlotUnwatched { .. } => AlarmKind::SlotUnwatched,
             Self::StandbySlot { .. } => AlarmKind::StandbySlot,
             Self::VaultUnavailable { .. } => AlarmKind::VaultUnavailable,
+            Self::CopyAway { .. } => AlarmKind::CopyAway,
             Self::Disconnected { .. } => AlarmKind::Disconnected,
             Self::UnfitServer { .. } => AlarmKind::UnfitServer,
         }
@@ -259,6 +270,10 @@ impl fmt::Display for Alarm {
                 f,
                 "the vault has taken no WAL since {since}: {reason}. Production keeps the WAL meanwhile, its disk fills, and commits that wait for the vault hang. Bring the store back; if that takes long and commits hang, remove lifeboat from synchronous_standby_names"
             ),
+            Self::CopyAway { copy, reason } => write!(
+                f,
+                "the vault's copy {copy} does not answer, or takes no WAL: {reason}. The others go on; if one of them is lost now, there is less left than the plan wants. What only this copy holds is not seen meanwhile. Once it is back, `lifeboat vault check --repair` brings it what it missed"
+            ),
             Self::UnfitServer { endpoint, reason } => write!(
                 f,
                 "{endpoint} takes connections but is passed over, another server is looked for: {reason}"
@@ -274,7 +289,7 @@ impl fmt::Display for Alarm {
 /// Which alarms stand.
 pub(crate) struct Board {
     sink: EventSink,
-    /// By kind and what it is about: each standby has an alarm of its own.
+    /// By kind and what it is about: each standby, and each copy, has an alarm of its own.
     standing: Mutex<BTreeSet<(AlarmKind, String)>>,
 }
 
@@ -289,8 +304,12 @@ impl Board {
 
     /// Raises an alarm, unless it stands already (A3).
     pub(crate) fn raise(&self, alarm: Alarm) {
-        let subject =
-            if let Alarm::StandbySlot { standby, .. } = &alarm { standby.clone() } else { String::new() };
+        let subject = match &alarm {
+            Alarm::StandbySlot { standby: subject, .. } | Alarm::CopyAway { copy: subject, .. } => {
+                subject.clone()
+            }
+            _ => String::new(),
+        };
         let kind = alarm.kind();
         if kind.is_incident() || self.standing().insert((kind, subject)) {
             self.tell(StreamEvent::Raised(alarm));

@@ -101,8 +101,10 @@ async fn examine(
     let (history, raw_history) = history(&mut connection, identity.timeline).await?;
     if memory.archive(identity.system).is_none() {
         let _listing = shared.listing.lock().await;
-        let loaded = memory.load(&options.vault, &options.service, &archive).await;
-        loaded.map_err(StreamError::Vault)?;
+        let loaded = memory.load(&options.vault.as_seen(), &options.service, &archive).await;
+        for silent in loaded.map_err(StreamError::Vault)? {
+            shared.board.raise(Alarm::CopyAway { copy: silent.copy, reason: silent.reason });
+        }
     }
     admit(memory, &history, &endpoint, shared)?;
     keep_histories(&archive, memory, &mut connection, &history, raw_history, &endpoint).await?;
@@ -144,9 +146,11 @@ async fn archive(
     let text = connection.show("wal_segment_size").await.map_err(StreamError::Server)?;
     let segment_bytes = size_setting(&text).ok_or_else(|| unexpected(format!("wal_segment_size={text}")))?;
     let cluster = Cluster { system_id: identity.system, major, segment_bytes };
-    let known = wal::clusters(&options.vault, &options.service).await.map_err(StreamError::Vault)?;
+    // A copy that is away is no reason to leave production unprotected, where what is seen is enough.
+    let (vault, service) = (options.vault.as_seen(), &options.service);
+    let known = wal::clusters(&vault, service).await.map_err(StreamError::Vault)?;
     if known.contains(&cluster) {
-        return WalArchive::of(&options.vault, &options.service, cluster).map_err(StreamError::Vault);
+        return WalArchive::of(&vault, service, cluster).map_err(StreamError::Vault);
     }
     let is_other = !known.is_empty() && known.iter().all(|known| known.system_id != cluster.system_id);
     if is_other && !options.accept_new_cluster {
@@ -157,7 +161,7 @@ async fn archive(
             known: known.join(", "),
         });
     }
-    WalArchive::establish(&options.vault, &options.service, cluster).await.map_err(StreamError::Vault)
+    WalArchive::establish(&vault, service, cluster).await.map_err(StreamError::Vault)
 }
 
 /// The server's history: parsed, and as the file it has.
@@ -255,7 +259,7 @@ async fn slot(
         return Err(StreamError::NoSlot { slot: name.clone(), endpoint });
     }
     // Where the points cannot be read, an alarm too many is better than one too few.
-    let points = point::list(&options.vault, &options.service).await.unwrap_or_default();
+    let points = point::list(&options.vault.as_seen(), &options.service).await.unwrap_or_default();
     if found.is_some() || has_streamed(&points, coverage, size.bytes()) {
         let reason = match found {
             None => "it does not exist there: it was dropped, or a promotion left it behind",

@@ -5,44 +5,49 @@
 //!   it.
 //! - **Y2** The vault is listed once a process, not at every reconnect: archives have 100 000s of objects.
 //!   Others may add meanwhile, which costs at most that something is streamed twice.
+//! - **Y3** A copy that is away does not keep the stream from beginning. What only that copy holds is then
+//!   not known; the vault is listed again at each reconnect until it is.
 
 use lifeboat_base::{LsnRange, ServiceName, SystemId, Timeline};
 use lifeboat_pgformat::{TimelineHistory, WalFileName};
 use lifeboat_vault::wal::{Coverage, WalArchive, WalError};
-use lifeboat_vault::{Listing, Vault, names};
+use lifeboat_vault::{CopyFailure, Listing, Vault, names};
 use std::collections::BTreeMap;
 
 /// What is known of one cluster's WAL in the vault.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     archive: Option<WalArchive>,
+    /// Y3.
+    is_partial: bool,
     coverage: BTreeMap<Timeline, Coverage>,
     histories: BTreeMap<Timeline, TimelineHistory>,
 }
 
 impl Memory {
-    /// The archive of this cluster, if it has been listed.
+    /// The archive of this cluster, if it has been listed whole.
     pub(super) fn archive(&self, system: SystemId) -> Option<WalArchive> {
-        self.archive.clone().filter(|archive| archive.cluster().system_id == system)
+        let is_it = |archive: &WalArchive| archive.cluster().system_id == system && !self.is_partial;
+        self.archive.clone().filter(is_it)
     }
 
-    /// Lists what the vault holds of `archive`.
+    /// Lists what the vault holds of `archive`. Returns the copies that did not answer (Y3).
     pub(super) async fn load(
         &mut self,
         vault: &Vault,
         service: &ServiceName,
         archive: &WalArchive,
-    ) -> Result<(), WalError> {
+    ) -> Result<Vec<CopyFailure>, WalError> {
         let prefix = names::wal(service, archive.cluster().system_id);
         let listing = vault.copies().list(&prefix).await;
         if !listing.is_complete {
-            let silent: Vec<_> =
-                listing.failures.iter().map(|f| format!("{}: {}", f.copy, f.reason)).collect();
-            return Err(WalError::Silent(silent.join("; ")));
+            return Err(WalError::silent(&listing));
         }
+        let durable = vault.copies().durable();
         *self = Self {
             archive: None,
-            coverage: covered(&listing, &prefix, archive, vault.copies().durable()),
+            is_partial: listing.failures.len() >= durable,
+            coverage: covered(&listing, &prefix, archive, durable),
             histories: BTreeMap::new(),
         };
         for timeline in self.coverage.keys().copied() {
@@ -54,7 +59,7 @@ impl Memory {
         }
         // Last: a half-loaded memory is loaded again.
         self.archive = Some(archive.clone());
-        Ok(())
+        Ok(listing.failures)
     }
 
     /// The timelines of which the vault has anything, with what it has.

@@ -19,6 +19,7 @@
 mod alarm;
 mod backoff;
 mod connect;
+mod copy_watch;
 mod durable;
 mod error;
 mod exposure;

@@ -12,6 +12,7 @@
 //! Deliberately absent: where to begin, and what to do after an error (`connect`, `run`).
 
 use super::alarm::{Alarm, AlarmKind, StreamEvent};
+use super::copy_watch::CopyWatch;
 use super::exposure::Exposure;
 use super::piecer::{Piece, Piecer};
 use super::shared::Shared;
@@ -27,7 +28,7 @@ use std::time::Duration;
 /// Between two status messages when nothing else gives reason for one.
 pub(super) const STATUS_INTERVAL: Duration = Duration::from_secs(2);
 /// A vault that has failed, or said nothing, for so long is away; what passes sooner wakes nobody.
-const VAULT_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const VAULT_PATIENCE: Duration = Duration::from_secs(5);
 /// The server has more, and nothing came for so long.
 const STALL_LIMIT: Duration = Duration::from_secs(60);
 /// How long a stop waits for the vault. What it does not take by then, the server keeps.
@@ -76,6 +77,7 @@ pub(super) struct Session<'a> {
     last_data_at: Timestamp,
     /// The vault's trouble, if it has any.
     trouble: Option<Trouble>,
+    copies: CopyWatch,
     status_interval: Duration,
 }
 
@@ -101,6 +103,7 @@ impl<'a> Session<'a> {
             last_data: clock.monotonic(),
             last_data_at: clock.now(),
             trouble: None,
+            copies: CopyWatch::new(archive.vault().copies()),
             status_interval,
             shared,
         }
@@ -303,6 +306,7 @@ impl<'a> Session<'a> {
         } else if self.uploads.oldest_age(now).is_some_and(|age| age > VAULT_PATIENCE) {
             self.bear_trouble("it does not answer".to_owned());
         }
+        self.copies.look(&self.shared.board, now);
         let received = self.piecer.end();
         let observed = self.shared.observed_flush();
         self.server_end = self.server_end.max(observed);

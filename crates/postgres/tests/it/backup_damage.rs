@@ -60,7 +60,6 @@ async fn b3_who_may_not_read_a_page_again_is_told_of_a_suspicion() {
     let bench = Bench::new(1).await;
     let cluster = damaged_cluster(&Installation::newest(), &ClusterOptions::new());
     cluster.psql("CREATE ROLE humble LOGIN REPLICATION");
-    cluster.psql("GRANT pg_monitor TO humble");
     let conninfo = cluster.conninfo().replace("user=postgres", "user=humble");
     let conninfo = Conninfo::parse(&conninfo, &|_| None).unwrap();
     let options = BackupOptions { conninfo, ..bench.backup_options(&cluster, false) };

@@ -5,6 +5,7 @@ mod promotion;
 mod push;
 mod recovery;
 mod steady;
+mod two_copies;
 mod vault_away;
 
 use lifeboat_base::{Lsn, LsnRange, ServiceName, SystemClock, Timeline};
@@ -59,12 +60,21 @@ struct TestVault {
 
 impl TestVault {
     async fn new() -> Self {
+        Self::with_copies(["one"]).await.0
+    }
+
+    /// With these copies, one of which must have a write; all of them can fail.
+    async fn with_copies<const N: usize>(names: [&str; N]) -> (Self, [FaultyStore; N]) {
         let scratch = tempfile::tempdir().unwrap();
-        let inner = address::open(&format!("file://{}", scratch.path().display()), true, &|_| None).unwrap();
-        let store = FaultyStore::new(inner, FaultPlan::none());
-        let copies = Copies::new(vec![VaultCopy::new("one", None, Arc::new(store.clone()))], 1);
+        let stores = names.map(|name| {
+            let url = format!("file://{}", scratch.path().join(name).display());
+            FaultyStore::new(address::open(&url, true, &|_| None).unwrap(), FaultPlan::none())
+        });
+        let copy = |(name, store): (&str, &FaultyStore)| VaultCopy::new(name, None, Arc::new(store.clone()));
+        let copies = Copies::new(names.into_iter().zip(&stores).map(copy).collect(), 1);
         let vault = Vault::init(copies, Some("a long passphrase"), &[], Arc::new(SystemClock::new())).await;
-        Self { vault: vault.unwrap(), store, service: "ledger-db".parse().unwrap(), _scratch: scratch }
+        let (vault, service) = (vault.unwrap(), "ledger-db".parse().unwrap());
+        (Self { vault, store: stores[0].clone(), service, _scratch: scratch }, stores)
     }
 
     fn options(&self, conninfo_text: &str) -> StreamOptions {

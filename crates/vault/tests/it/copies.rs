@@ -108,6 +108,36 @@ async fn c3_missing_is_said_only_when_too_few_copies_are_silent_to_hide_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn c5_one_copy_that_answers_is_enough_for_one_who_uses_what_is_there() {
+    for silent in 0..=3_usize {
+        let world = World::new(3, 1).await;
+        world.copies().create_in(2, "services/seen", bytes("x")).await.unwrap();
+        for copy in 0..silent {
+            world.plan(copy, FaultPlan::none().on(Select::any(), Fault::Fail));
+        }
+        let seen = world.copies().as_seen();
+        let error = read(&seen, NAME).await.unwrap_err();
+        assert_eq!(error.is_missing(), silent < 3, "{silent} silent: {error}");
+        let listing = seen.list("services").await;
+        assert_eq!((listing.is_complete, listing.objects.len()), (silent < 3, usize::from(silent < 3)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c6_the_last_write_of_each_copy_is_known_though_nobody_waited_for_it() {
+    let world = World::new(2, 1).await;
+    let copies = world.copies();
+    let last = |copy: usize| copies.all()[copy].last_write();
+    assert_eq!((last(0), last(1)), (None, None));
+    world.plan(1, FaultPlan::none().on(Select::any(), Fault::Fail));
+    copies.put(NAME, bytes("x"), Reach::All).await.unwrap();
+    assert!(last(0).unwrap().is_ok() && last(1).unwrap().is_err());
+    world.plan(1, FaultPlan::none());
+    copies.put("services/again", bytes("x"), Reach::All).await.unwrap();
+    assert!(last(1).unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn c3_a_passing_fault_of_a_read_or_a_listing_is_asked_again() {
     let world = World::new(1, 1).await;
     let copies = world.copies();

@@ -5,7 +5,6 @@
 //!   is asked for anything.
 
 use crate::commands::backup::list;
-use crate::failure::Next;
 use crate::output::Exit;
 use crate::pin::pin;
 use crate::points::PointView;
@@ -127,9 +126,7 @@ pub async fn take(
     source: Source,
 ) -> anyhow::Result<RestorePoint> {
     let vault = &opened.vault;
-    let mut fenced = journal::fence(vault, service, journal::BACKUP, PATIENCE)
-        .await
-        .next("one backup of a service runs at a time; wait for the other one to end")?;
+    let mut fenced = journal::fence(vault, service, journal::BACKUP, PATIENCE).await?;
     let how = if source.data_directory.is_some() { "dataDirectory" } else { "connection" };
     let begun = serde_json::json!({ "from": how, "server": source.conninfo.without_secrets() });
     fenced.append("backup.started", begun).await.context("the backup was not begun")?;

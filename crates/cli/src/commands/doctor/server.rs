@@ -241,7 +241,7 @@ impl Patient<'_> {
 
     async fn cluster(&self, system: SystemId, findings: &mut Findings) {
         let Some(vault) = self.vault else { return };
-        match wal::clusters(vault, self.service).await {
+        match wal::clusters(&vault.as_seen(), self.service).await {
             Ok(known) if known.is_empty() => {
                 findings.warn(
                     "protected",
@@ -406,11 +406,11 @@ impl Patient<'_> {
         timeline: Timeline,
         end: Lsn,
     ) -> anyhow::Result<bool> {
-        let clusters = wal::clusters(vault, self.service).await?;
+        let clusters = wal::clusters(&vault.as_seen(), self.service).await?;
         let Some(cluster) = clusters.into_iter().find(|cluster| cluster.system_id == system) else {
             return Ok(false);
         };
-        let coverage = WalArchive::of(vault, self.service, cluster)?.coverage(timeline).await?;
+        let coverage = WalArchive::of(&vault.as_seen(), self.service, cluster)?.coverage(timeline).await?;
         Ok(end.0 > 0 && coverage.covers(LsnRange { start: Lsn(end.0 - 1), end }))
     }
 }

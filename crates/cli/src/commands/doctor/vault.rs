@@ -11,8 +11,8 @@ const ROOM_BYTES: u64 = 10 << 30;
 
 /// Looks at each copy, and opens the vault.
 pub async fn look(settings: &Settings, plan: Option<&PlanFile>, findings: &mut Findings) -> Option<Vault> {
-    let copies = match settings.quiet_copies(plan) {
-        Ok(copies) => copies,
+    let copies = match settings.copies(plan).await {
+        Ok(found) => found.copies,
         Err(error) => {
             findings.fail("vault", format!("{error:#}"), "name its copies in the plan, or with --vault");
             return None;

@@ -49,7 +49,7 @@ struct Made {
 pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     let output = &settings.output;
     let plan = settings.plan_file()?;
-    let copies = settings.copies(plan.as_ref(), true)?;
+    let copies = settings.new_copies(plan.as_ref())?;
     let passphrase = secrets::new_passphrase(&settings.global)?;
     if passphrase.is_none() && args.recipients.is_empty() && args.break_glass.is_none() {
         return Err(anyhow!("a vault needs at least one who can open it")).next(format!(
