@@ -21,6 +21,8 @@ pub struct SlotHealth {
     pub exists: bool,
     /// Whether somebody streams from it.
     pub active: bool,
+    /// Whether commits wait for whoever streams from it (`synchronous_standby_names`).
+    pub awaited: bool,
     /// `reserved`, `extended`, `unreserved` or `lost`; empty if it keeps nothing yet.
     pub wal_status: String,
     /// Bytes that can still be written before the slot may be given up; none without a limit.
@@ -58,6 +60,7 @@ impl Default for SlotLimits {
 pub async fn watch(sql: &mut Connection, slot: &str) -> Result<SlotHealth, ClientError> {
     let question = format!(
         "SELECT s.slot_name, s.active, s.wal_status, s.safe_wal_size, s.restart_lsn, \
+         (SELECT r.sync_state FROM pg_stat_replication r WHERE r.pid = s.active_pid) AS sync_state, \
          CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) \
          ELSE pg_current_wal_flush_lsn() END AS flushed, \
          (SELECT setting::bigint FROM pg_settings WHERE name = 'max_slot_wal_keep_size') AS keep_mib \
@@ -79,6 +82,7 @@ fn read(row: &Row) -> Result<SlotHealth, RowError> {
     Ok(SlotHealth {
         exists: optional("slot_name")?,
         active: row.optional("active")? == Some("t"),
+        awaited: matches!(row.optional("sync_state")?, Some("sync" | "quorum")),
         wal_status: row.optional("wal_status")?.unwrap_or_default().to_owned(),
         // Below zero once the limit is passed.
         safe_wal_bytes: safe.map(|bytes| u64::try_from(bytes).unwrap_or(0)),
@@ -166,6 +170,7 @@ mod tests {
         SlotHealth {
             exists: true,
             active: true,
+            awaited: false,
             wal_status: "reserved".to_owned(),
             safe_wal_bytes: None,
             restart: Some(Lsn(1 << 30)),

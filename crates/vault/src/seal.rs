@@ -219,12 +219,15 @@ impl ObjectOpener {
     }
 }
 
+/// How hard zstd tries on objects of one frame, most of which are WAL: of two segments of pgbench with their
+/// full-page images, level 1 made 2.83 MB in half the time in which level 3 made 2.94 MB.
+const OBJECT_LEVEL: i32 = 1;
+
 /// Seals a whole object of one frame.
 #[must_use]
 pub fn seal_object(vault_key: &VaultKey, name: &str, clock: &dyn Clock, raw: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER_BYTES + FRAME_OVERHEAD_BYTES + raw.len() / 2);
-    ObjectSealer::begin(vault_key, name, clock, zstd::DEFAULT_COMPRESSION_LEVEL, &mut out)
-        .frame(raw, &mut out);
+    ObjectSealer::begin(vault_key, name, clock, OBJECT_LEVEL, &mut out).frame(raw, &mut out);
     out
 }
 

@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 
 const SCALE: &str = "20";
 const SECONDS: u64 = 60;
-/// Pairs of runs, with the stream and without it.
-const PAIRS: usize = 5;
-const PAIR_SECONDS: u64 = 20;
+/// Rounds, each with every receiver in turn.
+const ROUNDS: usize = 6;
+const ROUND_SECONDS: u64 = 15;
 const CLIENTS: &str = "8";
 const GIB: f64 = (1u64 << 30) as f64;
+/// Processor seconds a second below which the stream has nothing to do.
+const IDLE: f64 = 0.02;
 /// Between two samples.
 const SAMPLE: Duration = Duration::from_millis(2);
 /// For the stream to begin, and to catch up at the end.
@@ -29,7 +31,7 @@ pub fn run(root: &Path) -> anyhow::Result<()> {
     let _stream = Streaming::start(&protected)?;
     let mut asking = Asking::start(&protected)?;
     asking.until_confirmed()?;
-    let mut load = load(&protected, SECONDS);
+    let mut load = pgbench(&protected, SECONDS);
     let mut load = load.spawn().context("run pgbench")?;
     let started = Instant::now();
     let mut samples: Vec<(f64, u64, u64)> = Vec::new();
@@ -73,49 +75,72 @@ fn delays(samples: &[(f64, u64, u64)]) -> Vec<f64> {
     delays
 }
 
-/// TPS with and without the stream, in turn, and what the stream took of the processor.
+/// Who receives the server's WAL while it is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Receiver {
+    Nobody,
+    Lifeboat,
+    /// PostgreSQL's own, which writes WAL to files as it comes: what any receiver costs.
+    PgReceivewal,
+}
+
+/// TPS with nobody, with the stream, and with PostgreSQL's own receiver, in turn; and what the stream took of
+/// the processor.
 #[expect(clippy::print_stdout, reason = "it is for people to read")]
 pub fn cost(root: &Path) -> anyhow::Result<()> {
     let protected = Protected::start(root, &[])?;
     protected.cluster.pgbench(&["-i", "-q", "-s", SCALE]);
-    let [mut with, mut without, mut ratios, mut per_gib] = [const { Vec::new() }; 4];
-    for pair in 0..PAIRS {
-        let mut order = [true, false];
-        if pair % 2 == 1 {
-            order.reverse();
-        }
-        let mut tps = [0.0; 2];
-        for streams in order {
+    let peer_files = protected.path("receivewal");
+    std::fs::create_dir(&peer_files)?;
+    let mut order = [Receiver::Nobody, Receiver::Lifeboat, Receiver::PgReceivewal];
+    let mut tps: [Vec<f64>; 3] = [const { Vec::new() }; 3];
+    let mut per_gib = Vec::new();
+    for _ in 0..ROUNDS {
+        order.rotate_left(1);
+        for receiver in order {
             protected.cluster.psql("CHECKPOINT");
-            let stream = if streams { Some(Streaming::start(&protected)?) } else { None };
-            let before = match &stream {
-                Some(_) => {
+            let measured = match receiver {
+                Receiver::Nobody => load(&protected)?,
+                Receiver::Lifeboat => {
+                    let stream = Streaming::start(&protected)?;
                     let mut asking = Asking::start(&protected)?;
                     asking.until_confirmed()?;
-                    asking.positions()?.0
+                    // It joins what it caught up with; in production there are no rounds without it.
+                    while processor_seconds_in_a_second(&stream) > IDLE {}
+                    let before = (asking.positions()?.0, so_far(&stream.child).processor_seconds);
+                    let measured = load(&protected)?;
+                    asking.until_confirmed()?;
+                    while processor_seconds_in_a_second(&stream) > IDLE {}
+                    let bytes = asking.positions()?.0 - before.0;
+                    let seconds = so_far(&stream.child).processor_seconds - before.1;
+                    per_gib.push(seconds / (bytes as f64 / GIB));
+                    measured
                 }
-                None => 0,
+                Receiver::PgReceivewal => {
+                    let mut command = protected.cluster.command("pg_receivewal");
+                    command.arg("-D").arg(&peer_files).stdin(Stdio::null());
+                    let mut child = command.stderr(Stdio::null()).spawn().context("run pg_receivewal")?;
+                    let measured = load(&protected);
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    measured?
+                }
             };
-            let child = load(&protected, PAIR_SECONDS).spawn().context("run pgbench")?;
-            tps[usize::from(streams)] = transactions_per_second(child)?;
-            if let Some(stream) = stream {
-                let mut asking = Asking::start(&protected)?;
-                asking.until_confirmed()?;
-                let bytes = asking.positions()?.0 - before;
-                per_gib.push(so_far(&stream.child).processor_seconds / (bytes as f64 / GIB));
-            }
+            tps[receiver as usize].push(measured);
         }
-        without.push(tps[0]);
-        with.push(tps[1]);
-        ratios.push(tps[1] / tps[0]);
     }
-    println!("{PAIRS} pairs of {PAIR_SECONDS} s of pgbench, {CLIENTS} clients; everything on this machine\n");
+    let against_none = |receiver: Receiver| {
+        let pairs = tps[receiver as usize].iter().zip(&tps[Receiver::Nobody as usize]);
+        pairs.map(|(with, without)| with / without).collect::<Vec<f64>>()
+    };
     println!(
-        "| | TPS |\n|---|---|\n| without the stream | {} |\n| with it | {} |",
-        spread(&without),
-        spread(&with)
+        "{ROUNDS} rounds of {ROUND_SECONDS} s of pgbench each, {CLIENTS} clients; all on this machine\n"
     );
-    println!("| with / without, pair by pair | {} |", spread(&ratios));
+    println!("| WAL goes to | TPS | of the TPS without, round by round |\n|---|---|---|");
+    println!("| nobody | {} | |", spread(&tps[Receiver::Nobody as usize]));
+    for (name, receiver) in [("Lifeboat", Receiver::Lifeboat), ("pg_receivewal", Receiver::PgReceivewal)] {
+        println!("| {name} | {} | {} |", spread(&tps[receiver as usize]), spread(&against_none(receiver)));
+    }
     println!(
         "\nProcessor time of the stream: {} s per GiB of WAL (median {:.1}).",
         spread(&per_gib),
@@ -124,7 +149,18 @@ pub fn cost(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn load(protected: &Protected, seconds: u64) -> Command {
+fn processor_seconds_in_a_second(stream: &Streaming) -> f64 {
+    let before = so_far(&stream.child).processor_seconds;
+    std::thread::sleep(Duration::from_secs(1));
+    so_far(&stream.child).processor_seconds - before
+}
+
+/// A round under load; its transactions a second.
+fn load(protected: &Protected) -> anyhow::Result<f64> {
+    transactions_per_second(pgbench(protected, ROUND_SECONDS).spawn().context("run pgbench")?)
+}
+
+fn pgbench(protected: &Protected, seconds: u64) -> Command {
     let mut command = protected.cluster.command("pgbench");
     command.args(["-n", "-c", CLIENTS, "-j", "2", "-T", &seconds.to_string(), "postgres"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

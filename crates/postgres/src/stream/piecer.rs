@@ -1,8 +1,10 @@
 //! Decides when WAL that has arrived becomes a piece.
 //!
 //! Pure: bytes and the time come in, pieces come out. A piece is due
-//! - at once when nothing else is under way to the vault: a quiet database waits for nobody;
-//! - when its oldest byte has waited [`AGE_LIMIT`]: under load, pieces are few and still fresh;
+//! - at once when the one before it began [`AGE_LIMIT`] ago or more: a quiet database waits for nobody;
+//! - under load, [`AGE_LIMIT`] after the one before it: pieces are few and still fresh. Each costs a request,
+//!   and on a disk that is also production's, a flush that production's commits wait for;
+//! - when commits wait for it, as soon as nothing else is under way to the vault;
 //! - when it holds [`PIECE_BYTES`], or its segment ends.
 //!
 //! # Invariants
@@ -20,6 +22,18 @@ use std::time::Duration;
 pub(super) const PIECE_BYTES: usize = 2 << 20;
 /// How long a byte waits for others to go with it.
 pub(super) const AGE_LIMIT: Duration = Duration::from_millis(250);
+
+/// For whom pieces are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Nobody waits.
+    Gather,
+    /// Commits wait; `idle` says that nothing is under way to the vault.
+    Hurry {
+        /// Nothing is.
+        idle: bool,
+    },
+}
 
 /// WAL on its way to the vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,11 +76,13 @@ pub(super) struct Piecer {
     buffer: Vec<u8>,
     /// About the first byte of the buffer, if it has one.
     oldest: Option<Waiting>,
+    /// When the newest piece was cut.
+    last_cut: Option<Duration>,
 }
 
 impl Piecer {
     pub(super) fn new(start: Lsn, segment_bytes: u64) -> Self {
-        Self { segment_bytes, start, buffer: Vec::new(), oldest: None }
+        Self { segment_bytes, start, buffer: Vec::new(), oldest: None, last_cut: None }
     }
 
     /// Where the next WAL must begin.
@@ -104,25 +120,26 @@ impl Piecer {
             self.buffer.extend_from_slice(head);
             data = rest;
             if self.is_full() || self.end().0.is_multiple_of(self.segment_bytes) {
-                full.extend(self.take());
+                full.extend(self.take(now));
             }
         }
         Ok(full)
     }
 
-    /// Whether what waits should go: `idle` says that nothing is under way.
-    pub(super) fn is_due(&self, now: Duration, idle: bool) -> bool {
-        self.deadline().is_some_and(|deadline| idle || now >= deadline)
+    /// When what waits is due, if anything waits.
+    pub(super) fn due_at(&self, pace: Pace) -> Option<Duration> {
+        let arrived = self.oldest.as_ref()?.arrived;
+        Some(match pace {
+            Pace::Hurry { idle: true } => arrived,
+            Pace::Hurry { idle: false } => arrived + AGE_LIMIT,
+            Pace::Gather => self.last_cut.map_or(arrived, |cut| arrived.max(cut + AGE_LIMIT)),
+        })
     }
 
-    /// When what waits is due, whatever is under way.
-    pub(super) fn deadline(&self) -> Option<Duration> {
-        self.oldest.as_ref().map(|waiting| waiting.arrived + AGE_LIMIT)
-    }
-
-    /// What waits, as a piece.
-    pub(super) fn take(&mut self) -> Option<Piece> {
+    /// What waits, as a piece that is cut `now`.
+    pub(super) fn take(&mut self, now: Duration) -> Option<Piece> {
         let waiting = self.oldest.take()?;
+        self.last_cut = Some(now);
         let start = self.start;
         self.start = self.end();
         Some(Piece { start, bytes: std::mem::take(&mut self.buffer), sent_at: waiting.sent_at })
@@ -141,19 +158,36 @@ mod tests {
     }
 
     #[test]
-    fn idle_goes_at_once_and_load_waits_no_longer_than_its_limit() {
+    fn a_quiet_database_waits_for_nobody_and_a_busy_one_gathers() {
+        let (second, quarter) = (Duration::from_secs(1), AGE_LIMIT);
         let mut piecer = Piecer::new(Lsn(100), SEGMENT_BYTES);
-        assert!(!piecer.is_due(Duration::ZERO, true), "nothing waits");
-        assert_eq!(piecer.push(Lsn(100), b"abc", Duration::ZERO, sent()), Ok(vec![]));
-        assert!(piecer.is_due(Duration::ZERO, true));
-        assert!(!piecer.is_due(AGE_LIMIT - Duration::from_millis(1), false));
+        assert_eq!(piecer.due_at(Pace::Gather), None, "nothing waits");
+        assert_eq!(piecer.push(Lsn(100), b"abc", second, sent()), Ok(vec![]));
+        assert_eq!(piecer.due_at(Pace::Gather), Some(second));
+        assert_eq!(piecer.take(second).unwrap().range(), LsnRange { start: Lsn(100), end: Lsn(103) });
+        piecer.push(Lsn(103), b"d", second + quarter / 4, sent()).unwrap();
+        assert_eq!(piecer.due_at(Pace::Gather), Some(second + quarter));
         // Later bytes do not make the oldest wait longer.
-        piecer.push(Lsn(103), b"d", AGE_LIMIT / 2, sent()).unwrap();
-        assert!(piecer.is_due(AGE_LIMIT, false));
-        let piece = piecer.take().unwrap();
-        assert_eq!(piece.range(), LsnRange { start: Lsn(100), end: Lsn(104) });
-        assert_eq!(piecer.take(), None);
-        assert_eq!(piecer.end(), Lsn(104));
+        piecer.push(Lsn(104), b"e", second + quarter / 2, sent()).unwrap();
+        assert_eq!(piecer.due_at(Pace::Gather), Some(second + quarter));
+        assert_eq!(
+            piecer.take(second + quarter).unwrap().range(),
+            LsnRange { start: Lsn(103), end: Lsn(105) }
+        );
+        piecer.push(Lsn(105), b"f", second * 3, sent()).unwrap();
+        assert_eq!(piecer.due_at(Pace::Gather), Some(second * 3), "it was quiet meanwhile");
+        piecer.take(second * 3);
+        assert_eq!((piecer.take(second * 3), piecer.end()), (None, Lsn(106)));
+    }
+
+    #[test]
+    fn commits_that_wait_hurry() {
+        let mut piecer = Piecer::new(Lsn(100), SEGMENT_BYTES);
+        piecer.push(Lsn(100), b"abc", Duration::ZERO, sent()).unwrap();
+        piecer.take(Duration::ZERO);
+        piecer.push(Lsn(103), b"d", Duration::ZERO, sent()).unwrap();
+        assert_eq!(piecer.due_at(Pace::Hurry { idle: true }), Some(Duration::ZERO));
+        assert_eq!(piecer.due_at(Pace::Hurry { idle: false }), Some(AGE_LIMIT));
     }
 
     #[test]
@@ -183,7 +217,7 @@ mod tests {
                 all.extend_from_slice(&data);
                 prop_assert!(!piecer.is_full());
             }
-            pieces.extend(piecer.take());
+            pieces.extend(piecer.take(Duration::ZERO));
             let mut end = begin;
             for piece in &pieces {
                 let range = piece.range();

@@ -14,11 +14,12 @@
 use super::alarm::{Alarm, AlarmKind, StreamEvent};
 use super::copy_watch::CopyWatch;
 use super::exposure::Exposure;
-use super::piecer::{Piece, Piecer};
+use super::piecer::{Pace, Piece, Piecer};
 use super::shared::Shared;
 use super::uploads::{Uploaded, Uploads};
 use super::{StopSignal, StreamError};
 use crate::client::{Connection, Event, Replication, Status};
+use futures::FutureExt;
 use jiff::Timestamp;
 use lifeboat_base::{Lsn, LsnRange, Timeline};
 use lifeboat_vault::wal::WalArchive;
@@ -31,6 +32,11 @@ pub(super) const STATUS_INTERVAL: Duration = Duration::from_secs(2);
 pub(super) const VAULT_PATIENCE: Duration = Duration::from_secs(5);
 /// The server has more, and nothing came for so long.
 const STALL_LIMIT: Duration = Duration::from_secs(60);
+/// Between two looks at the socket when no commit waits. The server sends each commit by itself; waking for
+/// each of thousands a second would take processor time that is production's where both share a machine.
+const READ_PAUSE: Duration = Duration::from_millis(25);
+/// With so much at once the server has more: there is something to catch up with, and no pause.
+const READ_ON_BYTES: u64 = 64 << 10;
 /// How long a stop waits for the vault. What it does not take by then, the server keeps.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
@@ -79,6 +85,8 @@ pub(super) struct Session<'a> {
     trouble: Option<Trouble>,
     copies: CopyWatch,
     status_interval: Duration,
+    /// When the socket is looked at again, on the monotonic clock.
+    next_read: Duration,
 }
 
 impl<'a> Session<'a> {
@@ -105,6 +113,7 @@ impl<'a> Session<'a> {
             trouble: None,
             copies: CopyWatch::new(archive.vault().copies()),
             status_interval,
+            next_read: Duration::ZERO,
             shared,
         }
     }
@@ -131,9 +140,9 @@ impl<'a> Session<'a> {
         loop {
             self.begin_due();
             let now = clock.monotonic();
-            let can_read = self.queue.is_empty() && !self.piecer.is_full();
-            let due = self.piecer.deadline().filter(|_| self.uploads.has_room());
-            let wake = due.map_or(next_status, |due| due.min(next_status)).saturating_sub(now);
+            let due = self.piecer.due_at(self.pace()).filter(|_| self.uploads.has_room());
+            let read = Some(self.next_read).filter(|read| self.can_read() && *read > now);
+            let wake = [due, read].into_iter().flatten().fold(next_status, Duration::min).saturating_sub(now);
             tokio::select! {
                 biased;
                 () = stop.asked() => break,
@@ -155,14 +164,27 @@ impl<'a> Session<'a> {
                         next_status = clock.monotonic() + self.status_interval;
                     }
                 }
-                event = replication.recv(), if can_read => {
-                    let event = event.map_err(StreamError::Server)?;
-                    if let Event::EndOfTimeline { next } = event {
-                        let connection = replication.stop().await.map_err(StreamError::Server)?;
-                        return Ok(Ended::Timeline { next, connection: Box::new(connection) });
+                event = replication.recv(), if self.can_read() && self.next_read <= now => {
+                    let mut next_event = Some(event);
+                    let mut answers = false;
+                    let received = self.piecer.end();
+                    while let Some(event) = next_event.take() {
+                        let event = event.map_err(StreamError::Server)?;
+                        if let Event::EndOfTimeline { next } = event {
+                            let connection = replication.stop().await.map_err(StreamError::Server)?;
+                            return Ok(Ended::Timeline { next, connection: Box::new(connection) });
+                        }
+                        answers |= self.take_event(event)?;
+                        if self.can_read() {
+                            next_event = replication.recv().now_or_never();
+                        }
                     }
-                    if self.take_event(event)? {
+                    if answers {
                         self.report(&mut replication).await?;
+                    }
+                    let is_little = self.piecer.end().bytes_since(received) < READ_ON_BYTES;
+                    if is_little && self.pace() == Pace::Gather {
+                        self.next_read = clock.monotonic() + READ_PAUSE;
                     }
                 }
             }
@@ -181,8 +203,8 @@ impl<'a> Session<'a> {
         mut replication: Option<&mut Replication>,
         stop: &mut StopSignal,
     ) -> Result<(), StreamError> {
-        self.queue.extend(self.piecer.take());
         let clock = self.shared.clock.clone();
+        self.queue.extend(self.piecer.take(clock.monotonic()));
         let mut deadline = None;
         while !(self.queue.is_empty() && self.uploads.is_idle()) {
             self.begin_due();
@@ -211,9 +233,23 @@ impl<'a> Session<'a> {
         {
             self.uploads.begin(piece);
         }
-        let is_due = self.piecer.is_due(self.shared.clock.monotonic(), self.uploads.is_idle());
+        let now = self.shared.clock.monotonic();
+        let is_due = self.piecer.due_at(self.pace()).is_some_and(|due| due <= now);
         if is_due && self.queue.is_empty() && self.uploads.has_room() {
-            self.piecer.take().into_iter().for_each(|piece| self.uploads.begin(piece));
+            self.piecer.take(now).into_iter().for_each(|piece| self.uploads.begin(piece));
+        }
+    }
+
+    /// Whether there is room for more (T3).
+    fn can_read(&self) -> bool {
+        self.queue.is_empty() && !self.piecer.is_full()
+    }
+
+    /// Until somebody has looked, commits may wait.
+    fn pace(&self) -> Pace {
+        match self.shared.observed_wait() {
+            Some(false) => Pace::Gather,
+            Some(true) | None => Pace::Hurry { idle: self.uploads.is_idle() },
         }
     }
 
@@ -310,8 +346,7 @@ impl<'a> Session<'a> {
         let received = self.piecer.end();
         let observed = self.shared.observed_flush();
         self.server_end = self.server_end.max(observed);
-        let is_reading = self.queue.is_empty() && !self.piecer.is_full();
-        if observed > received && is_reading && now.saturating_sub(self.last_data) > STALL_LIMIT {
+        if observed > received && self.can_read() && now.saturating_sub(self.last_data) > STALL_LIMIT {
             let since = self.last_data_at;
             self.shared.board.raise(Alarm::Stalled { server: observed, received, since });
         }

@@ -20,6 +20,7 @@ pub(super) struct Shared {
     /// could see neither.
     pub(super) listing: Mutex<()>,
     observed_flush: AtomicU64,
+    observed_wait: std::sync::Mutex<Option<bool>>,
     stopping: AtomicBool,
     endpoint: std::sync::Mutex<Option<Endpoint>>,
 }
@@ -33,6 +34,7 @@ impl Shared {
             progress: watch::Sender::new(None),
             listing: Mutex::new(()),
             observed_flush: AtomicU64::new(0),
+            observed_wait: std::sync::Mutex::new(None),
             stopping: AtomicBool::new(false),
             endpoint: std::sync::Mutex::new(None),
         }
@@ -47,9 +49,19 @@ impl Shared {
         self.observed_flush.store(lsn.0, Ordering::Relaxed);
     }
 
+    /// Whether commits wait for the vault, as last asked by SQL; none before that.
+    pub(super) fn observed_wait(&self) -> Option<bool> {
+        *self.observed_wait.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn observe_wait(&self, awaited: Option<bool>) {
+        *self.observed_wait.lock().unwrap_or_else(PoisonError::into_inner) = awaited;
+    }
+
     /// The server that is streamed from; what was known of another's WAL no longer counts.
     pub(super) fn look_at(&self, endpoint: Endpoint) {
         self.observe_flush(Lsn(0));
+        self.observe_wait(None);
         self.stopping.store(false, Ordering::Relaxed);
         *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(endpoint);
     }

@@ -26,10 +26,10 @@ const LOOK_LIMIT: Duration = Duration::from_secs(15);
 pub(super) async fn run(options: Arc<StreamOptions>, shared: Arc<Shared>) {
     let mut watcher = Watcher { options, shared, sql: None, standbys: BTreeMap::new(), is_lost: false };
     loop {
-        watcher.look_at_primary().await;
-        watcher.look_at_standbys().await;
         // Before the first stream there is no slot to look at: do not wait long for it.
         let is_streaming = watcher.shared.progress.borrow().is_some();
+        watcher.look_at_primary().await;
+        watcher.look_at_standbys().await;
         let is_urgent = watcher.shared.board.stands(AlarmKind::VaultUnavailable);
         let poll = match (is_streaming, is_urgent) {
             (false, _) => FIRST_POLL,
@@ -60,6 +60,7 @@ impl Watcher {
             Ok(()) => self.shared.board.clear(AlarmKind::SlotUnwatched),
             Err(error) => {
                 self.sql = None;
+                self.shared.observe_wait(None);
                 if error.as_ref().is_some_and(refuses_sessions) {
                     self.shared.observe_stopping();
                 }
@@ -80,6 +81,8 @@ impl Watcher {
         let Some(sql) = &mut self.sql else { return Ok(()) };
         let health = slot::watch(sql, &self.options.slot).await?;
         self.shared.observe_flush(health.flushed);
+        // Not active, it is not known who will wait.
+        self.shared.observe_wait(health.active.then_some(health.awaited));
         let endpoint = sql.endpoint().to_string();
         match slot::assess(&self.options.slot, &endpoint, &health, &self.options.slot_limits) {
             None => {
