@@ -34,6 +34,9 @@ use output::{Exit, Output};
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Threads of the runtime: the heavy work has threads of its own, or is the caller's to bound.
 const RUNTIME_THREADS: usize = 4;
 

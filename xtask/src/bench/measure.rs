@@ -53,11 +53,19 @@ fn worse(a: Taken, b: Taken) -> Taken {
 /// Of a process and its children, as they are now.
 fn usage(pid: u32) -> Taken {
     let mut taken = Taken::default();
+    let mut seen = Vec::new();
     for process in family(pid) {
         let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = peak.and_then(|text| text.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-        taken.peak_bytes += kib.unwrap_or(0) << 10;
+        let kib = |key: &str| {
+            let text = status.lines().find_map(|line| line.strip_prefix(key))?;
+            text.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+        };
+        let memory = (kib("VmHWM:"), kib("VmSize:"));
+        // A child that is only just being started still has its parent's memory.
+        if !seen.contains(&memory) {
+            taken.peak_bytes += memory.0.unwrap_or(0) << 10;
+            seen.push(memory);
+        }
         let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         // utime, stime, and those of children that have ended.

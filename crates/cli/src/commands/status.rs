@@ -74,6 +74,7 @@ struct ExposureView {
     flushed_on_server: Lsn,
     durable: Lsn,
     behind_bytes: u64,
+    last_commit: Option<Timestamp>,
 }
 
 #[derive(Serialize)]
@@ -169,7 +170,8 @@ async fn ask(status: &mut ServiceStatus, postgres: &Postgres) -> anyhow::Result<
         Some(window) => {
             let (flushed_on_server, durable) = (health.flushed, window.wal_end);
             let behind_bytes = flushed_on_server.bytes_since(durable);
-            status.exposure = Some(ExposureView { flushed_on_server, durable, behind_bytes });
+            let last_commit = window.last_commit;
+            status.exposure = Some(ExposureView { flushed_on_server, durable, behind_bytes, last_commit });
         }
         None => status.problems.push(format!(
             "the server is on timeline {timeline} of cluster {system}, of which the vault has nothing"
@@ -242,11 +244,13 @@ fn human(status: &ServiceStatus, now: Timestamp, style: &Style) -> String {
             line("exposure", format!("none: the vault has all, up to {}", exposure.durable));
         }
         Some(exposure) => {
-            let behind = ByteCount(exposure.behind_bytes);
-            line(
-                "exposure",
-                format!("{behind} of WAL ({} to {})", exposure.durable, exposure.flushed_on_server),
-            );
+            let ExposureView { flushed_on_server, durable, behind_bytes, last_commit } = exposure;
+            let since = last_commit.map(|time| {
+                format!("; commits after {} ({}) may be in it", show::time(time), show::ago(now, time))
+            });
+            let behind = ByteCount(*behind_bytes);
+            let since = since.unwrap_or_default();
+            line("exposure", format!("{behind} of WAL, {durable} to {flushed_on_server}{since}"));
         }
         None => line("exposure", "unknown".to_owned()),
     }
