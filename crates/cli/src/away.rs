@@ -6,16 +6,15 @@
 //! # Invariants
 //! - **A1** What comes back is the same vault: its header says so, before anything else is asked of it.
 
-use crate::copies::CopySpec;
+use crate::copies::{self, CopySpec};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use lifeboat_vault::names;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -68,6 +67,8 @@ impl Away {
             State::Back(store) => return Ok(store.clone()),
             State::Away { reason, last_look } => {
                 if last_look.elapsed() >= PAUSE {
+                    // Before it: whoever asks next must not wait too for a place that hangs.
+                    *last_look = Instant::now();
                     match self.0.look().await {
                         Ok(store) => {
                             *state = State::Back(store.clone());
@@ -75,7 +76,6 @@ impl Away {
                         }
                         Err(why) => *reason = why,
                     }
-                    *last_look = Instant::now();
                 }
                 reason.clone()
             }
@@ -96,8 +96,7 @@ impl Away {
 impl Looked {
     async fn look(&self) -> std::result::Result<Arc<dyn ObjectStore>, String> {
         let store = self.spec.store(false).map_err(|error| format!("{error:#}"))?;
-        let found = async { store.get(&Path::from(names::VAULT_HEADER)).await?.bytes().await }.await;
-        match found {
+        match copies::header(store.as_ref()).await {
             Ok(found) if Some(&found) == self.header.as_ref() => Ok(store),
             Ok(_) => Err(OTHER_VAULT.to_owned()),
             Err(Error::NotFound { .. }) => Err(NO_VAULT.to_owned()),
@@ -156,6 +155,8 @@ impl ObjectStore for Away {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lifeboat_vault::names;
+    use object_store::ObjectStoreExt;
 
     #[tokio::test(start_paused = true)]
     async fn a1_it_is_back_once_the_same_vault_is_there() {

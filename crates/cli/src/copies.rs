@@ -14,6 +14,10 @@ use lifeboat_vault::{Copies, VaultCopy, address, names};
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a copy may take to show its header.
+const LOOK_LIMIT: Duration = Duration::from_secs(20);
 
 /// What is known of a copy before it is opened.
 #[derive(Debug, Clone)]
@@ -112,8 +116,8 @@ pub async fn find(specs: &[CopySpec], durable: usize, adopted: &[CopyUrl]) -> Fo
             Ok((_, Ok(_))) => (None, Some(OTHER_VAULT.to_owned())),
             Ok((store, Err(Error::NotFound { .. }))) if is_adopted(spec) => (Some(store), None),
             Ok((_, Err(Error::NotFound { .. }))) => (None, Some(NO_VAULT.to_owned())),
-            // It may answer the next question.
-            Ok((store, Err(error))) => (Some(store), Some(error.to_string())),
+            // It may answer the next question, but first with its header (G2).
+            Ok((_, Err(error))) => (None, Some(error.to_string())),
         };
         let placeholder = || Arc::new(Away::new(spec, reason.clone().unwrap_or_default(), header.clone()));
         copies.push(spec.copy(store.unwrap_or_else(|| placeholder())));
@@ -127,6 +131,19 @@ type Looked = Result<(Arc<dyn ObjectStore>, Result<Bytes, Error>), address::Addr
 
 async fn look(spec: &CopySpec, create: bool) -> Looked {
     let store = spec.store(create)?;
-    let header = async { store.get(&Path::from(names::VAULT_HEADER)).await?.bytes().await }.await;
+    let header = header(store.as_ref()).await;
     Ok((store, header))
+}
+
+/// The header of the vault in `store`; a store that hangs is away.
+///
+/// # Errors
+/// What the store said.
+pub async fn header(store: &dyn ObjectStore) -> Result<Bytes, Error> {
+    let name = Path::from(names::VAULT_HEADER);
+    let read = async { store.get(&name).await?.bytes().await };
+    match tokio::time::timeout(LOOK_LIMIT, read).await {
+        Ok(read) => read,
+        Err(elapsed) => Err(Error::Generic { store: "vault copy", source: Box::new(elapsed) }),
+    }
 }

@@ -85,9 +85,17 @@ impl VaultCopy {
             Ok(_permit) => self.create(name, bytes).await.map_err(|error| error.to_string()),
             Err(_) => Err(format!("{WRITES_UNDER_WAY} writes to it hang")),
         };
-        let told = outcome.as_ref().map(|_| ()).map_err(Clone::clone);
-        *self.last_write.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+        match &outcome {
+            Ok(Created::Mine) => self.remember(Ok(())),
+            // Whoever waits for it judges.
+            Ok(Created::Taken(_)) => {}
+            Err(reason) => self.remember(Err(reason.clone())),
+        }
         outcome
+    }
+
+    fn remember(&self, outcome: Result<(), String>) {
+        *self.last_write.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
     }
 
     /// Creates `name`, or finds that it holds exactly these bytes already.
@@ -370,7 +378,7 @@ impl Copies {
             let write = async move {
                 let outcome = copy.create_behind_gate(&name, &bytes).await;
                 // The caller may have had enough copies and gone on.
-                let _ = sender.send((copy.name, outcome)).await;
+                let _ = sender.send((copy, outcome)).await;
             };
             drop(tokio::spawn(write));
         }
@@ -381,11 +389,20 @@ impl Copies {
             match outcome {
                 Ok(Created::Mine) => got += 1,
                 Ok(Created::Taken(there)) => match judge(&there) {
-                    Found::Same => got += 1,
-                    Found::Damaged => failures.push(CopyFailure { copy, reason: DAMAGED.to_owned() }),
-                    Found::Other => return Err(WriteError::Conflict { name: name.to_owned(), copy }),
+                    Found::Same => {
+                        copy.remember(Ok(()));
+                        got += 1;
+                    }
+                    Found::Damaged => {
+                        copy.remember(Err(DAMAGED.to_owned()));
+                        failures.push(CopyFailure { copy: copy.name, reason: DAMAGED.to_owned() });
+                    }
+                    Found::Other => {
+                        let (name, copy) = (name.to_owned(), copy.name);
+                        return Err(WriteError::Conflict { name, copy });
+                    }
                 },
-                Err(reason) => failures.push(CopyFailure { copy, reason }),
+                Err(reason) => failures.push(CopyFailure { copy: copy.name, reason }),
             }
             if reach == Reach::Durable && got >= self.durable {
                 break;

@@ -10,6 +10,8 @@
 //!   as the plan asks, and in a copy only if the whole is known to be in that copy.
 //! - **W4 joining hides nothing.** The whole is written before its pieces go, so that whoever misses pieces
 //!   and then looks for the whole sees one or the other.
+//! - **W5 no mixture.** Pieces that overlap are equal where they do, or nothing is made of them: a timeline
+//!   written twice, each time seen by another copy, must not become one segment.
 //!
 //! Deliberately absent: reading what the WAL says (`pgformat`), and when to write (`postgres::stream`).
 
@@ -67,6 +69,16 @@ pub enum WalError {
         system: SystemId,
         /// The timeline.
         timeline: Timeline,
+    },
+    /// W5.
+    #[error(
+        "pieces of WAL overlap and differ in {range} of timeline {timeline}: two servers wrote the same timeline, after a machine was set back to an older state for instance. Nothing was joined, and nothing is recovered across it. Decide which copy of the vault has the right one, restore with that one alone (--vault), and promote to get a new timeline"
+    )]
+    Contradiction {
+        /// The timeline.
+        timeline: Timeline,
+        /// The piece that differs from those before it.
+        range: LsnRange,
     },
     /// A history file that does not parse.
     #[error("the history of timeline {timeline} does not parse")]
@@ -439,10 +451,8 @@ impl WalArchive {
             if range.start > end {
                 return Err(WalError::Hole { timeline, hole: LsnRange { start: end, end: range.start } });
             }
-            if range.end > end {
-                end = range.end;
-                needed.push((range, name));
-            }
+            end = end.max(range.end);
+            needed.push((range, name));
         }
         if end == start {
             return Ok(Fetched::Absent);
@@ -456,9 +466,16 @@ impl WalArchive {
             Ok((range, piece))
         });
         let mut reads = futures::stream::iter(reads).buffered(PIECES_AT_ONCE);
+        let mut known = start;
         while let Some((range, piece)) = reads.try_next().await? {
             let offset = range.start.bytes_since(start) as usize;
+            // W5.
+            let again = (known.bytes_since(range.start) as usize).min(piece.len());
+            if bytes[offset..offset + again] != piece[..again] {
+                return Err(WalError::Contradiction { timeline, range });
+            }
             bytes[offset..offset + piece.len()].copy_from_slice(&piece);
+            known = known.max(range.end);
         }
         Ok(if end == end_of_segment { Fetched::Whole(bytes) } else { Fetched::Beginning { bytes, end } })
     }

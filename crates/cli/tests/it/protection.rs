@@ -154,6 +154,28 @@ fn one_serve_acts_and_another_takes_over_when_it_is_killed() {
     assert_eq!(left, 0, "nothing of what was recovered is kept");
 }
 
+#[test]
+fn of_two_backups_at_once_one_is_taken_and_the_other_says_who_takes_it() {
+    let world = World::new();
+    let cluster = Cluster::start(&Installation::newest(), &ClusterOptions::new());
+    world.plan(&cluster.conninfo());
+    world.run(&["vault", "init"]).expect(0);
+    // Slow enough to outlast the patience of the other.
+    let start = || {
+        let mut command = world.command(&["backup", "run", "ledger-db", "--rate", "1MB"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let both = [start(), start()].map(|child| child.wait_with_output().unwrap());
+    let mut codes = both.each_ref().map(|output| output.status.code());
+    codes.sort_unstable();
+    assert_eq!(codes, [Some(0), Some(2)], "{both:#?}");
+    let refused = both.iter().find(|output| !output.status.success()).unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("acts for services/ledger-db/backup now"), "{said}");
+    assert_eq!(world.json(&["backup", "list"])["restorePoints"].as_array().unwrap().len(), 1);
+    assert_eq!(world.json(&["vault", "check", "--deep"])["sound"], true);
+}
+
 /// Whether nobody holds the lease of the stream, without waiting for it.
 fn stream_lease_is_free(world: &World) -> bool {
     let store = address::open(&world.copy("vault"), false, &|_| None).unwrap();

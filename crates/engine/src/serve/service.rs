@@ -27,8 +27,10 @@ pub(super) async fn serve(options: ServeOptions, service: ServedService, mut sto
     let scope = scope(&service.name);
     let tell = |event| (options.observer)(&service.name, event);
     loop {
-        // At first only a look, so that whoever started this hears at once who serves.
-        let patience = if told_holder.is_some() { WAIT } else { Duration::ZERO };
+        // At first only a look, so that whoever started this hears at once who serves. Whoever streams already
+        // acted until now: the lease that it finds is most likely its own, to be waited for (G2).
+        let is_first_look = told_holder.is_none() && stream.is_none();
+        let patience = if is_first_look { Duration::ZERO } else { WAIT };
         let waiting = Fenced::wait(&options.vault, &scope, &options.actor, patience);
         let waited = tokio::select! {
             waited = waiting => waited,
@@ -36,6 +38,10 @@ pub(super) async fn serve(options: ServeOptions, service: ServedService, mut sto
         };
         let mut fenced = match waited {
             Ok(fenced) => fenced,
+            // Our own lease of before the home was away, which has not run out yet (G2).
+            Err(FenceError::Busy { busy, .. }) if stream.is_some() && busy.holder == options.actor => {
+                continue;
+            }
             Err(FenceError::Busy { busy, .. }) => {
                 // Another acts: it streams too.
                 if let Some(stream) = stream.take() {

@@ -2,6 +2,7 @@
 
 use crate::world::World;
 use lifeboat_engine::serve::scope;
+use lifeboat_testkit::faulty::{Fault, FaultPlan, Select};
 use lifeboat_vault::journal;
 use std::time::Duration;
 
@@ -46,6 +47,24 @@ async fn g1_of_two_one_acts_and_the_other_takes_over_within_15_s_of_its_death() 
     assert_eq!(who, "two");
     assert!(again - died < Duration::from_secs(120), "{:?}", again - died);
     second.stop().await;
+}
+
+/// A home copy that is away stops jobs, not the stream: commits may wait for it.
+#[tokio::test(start_paused = true)]
+async fn g2_a_home_that_is_away_for_a_while_does_not_stop_the_stream() {
+    for away in [12, 60, 300] {
+        let world = World::new().await;
+        let process = world.process("one").await;
+        world.until("Serving", 1).await;
+        world.store.set_plan(FaultPlan::none().on(Select::any(), Fault::Fail));
+        tokio::time::sleep(Duration::from_secs(away)).await;
+        world.store.set_plan(FaultPlan::none());
+        world.until("Serving", 2).await;
+        assert!(!world.noted("Suspended").is_empty());
+        assert_eq!(world.noted("Waiting"), [], "it does not wait for itself");
+        assert_eq!(world.noted("stream begins").len(), 1, "away for {away} s");
+        process.stop().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,8 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use lifeboat_base::{Clock, ServiceName, SystemClock};
 use lifeboat_core::schedule::{Job, ServiceSchedule};
 use lifeboat_engine::serve::{Protection, ServeEvent, ServeOptions, ServedService, Work, serve};
+use lifeboat_testkit::faulty::{FaultPlan, FaultyStore};
 use lifeboat_vault::{Copies, Vault, VaultCopy};
-use object_store::ObjectStore;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -38,7 +38,7 @@ pub type Log = Arc<Mutex<Vec<(Duration, String, String)>>>;
 
 /// A world with one vault; each [`World::process`] opens it for itself.
 pub struct World {
-    store: Arc<dyn ObjectStore>,
+    pub store: FaultyStore,
     clock: Arc<dyn Clock>,
     pub log: Log,
 }
@@ -104,7 +104,7 @@ impl Process {
 
 impl World {
     pub async fn new() -> Self {
-        let store: Arc<dyn ObjectStore> = Arc::new(object_store::memory::InMemory::new());
+        let store = FaultyStore::new(Arc::new(object_store::memory::InMemory::new()), FaultPlan::none());
         let start = tokio::time::Instant::now();
         let clock: Arc<dyn Clock> = Arc::new(SimulatedClock { start, randomness: SystemClock::new() });
         let world = Self { store, clock, log: Log::default() };
@@ -114,7 +114,7 @@ impl World {
     }
 
     fn copies(&self) -> Copies {
-        Copies::new(vec![VaultCopy::new("home", None, self.store.clone())], 1)
+        Copies::new(vec![VaultCopy::new("home", None, Arc::new(self.store.clone()))], 1)
     }
 
     pub fn now(&self) -> Duration {

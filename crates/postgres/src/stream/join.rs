@@ -6,7 +6,7 @@
 //!
 //! Deliberately absent: any hurry. Pieces are as good as segments for recovery, only more of them.
 
-use super::alarm::StreamEvent;
+use super::alarm::{Alarm, StreamEvent};
 use super::backoff::Backoff;
 use super::shared::Shared;
 use lifeboat_base::{Lsn, LsnRange, ServiceName, Timeline};
@@ -64,6 +64,9 @@ async fn join(archive: &WalArchive, timeline: Timeline, at: Lsn, shared: &Shared
                 return shared.board.tell(StreamEvent::Joined { segment });
             }
             Err(WalError::Hole { .. } | WalError::Malformed(_)) => return,
+            Err(WalError::Contradiction { timeline, range }) => {
+                return shared.board.raise(Alarm::Fork { timeline, range, followed: timeline });
+            }
             Err(_) => tokio::time::sleep(backoff.next(shared.clock.as_ref())).await,
         }
     }

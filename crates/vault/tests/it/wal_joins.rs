@@ -243,3 +243,37 @@ async fn w4_a_segment_that_is_joined_behind_a_listings_back_is_covered() {
     assert_eq!(world.stores[0].fired().len(), 1, "the race took place");
     assert_eq!(coverage.stretches, [fixture::segment(0).range()]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn w5_a_timeline_that_each_copy_saw_otherwise_becomes_no_segment() {
+    for differs in [false, true] {
+        let world = World::new(2, 1).await;
+        let vault = world.vault().await;
+        let archive = fixture::archive(&vault).await;
+        let gone = || FaultPlan::none().on(Select::any(), Fault::Fail);
+        let mut other = wal();
+        if differs {
+            other[700] ^= 1;
+        }
+        let end = SEGMENT as usize;
+        world.plan(1, gone());
+        archive.put_piece(T1, Lsn(0), &wal()[..1000]).await.unwrap();
+        archive.put_piece(T1, Lsn(1000), &wal()[1000..]).await.unwrap();
+        world.plan(1, FaultPlan::none());
+        world.plan(0, gone());
+        archive.put_piece(T1, Lsn(0), &other[..600]).await.unwrap();
+        // Inside of what is known already, and beyond it.
+        archive.put_piece(T1, Lsn(600), &other[600..800]).await.unwrap();
+        archive.put_piece(T1, Lsn(800), &other[800..end]).await.unwrap();
+        world.plan(0, FaultPlan::none());
+        let joined = archive.join(T1, Lsn(0)).await;
+        if differs {
+            assert!(matches!(joined, Err(WalError::Contradiction { .. })), "{joined:?}");
+            assert!(matches!(archive.fetch(T1, Lsn(0)).await, Err(WalError::Contradiction { .. })));
+            assert_eq!(pieces_in(&vault).await, [2, 3], "nothing is deleted");
+        } else {
+            joined.unwrap();
+            assert_eq!(archive.fetch(T1, Lsn(0)).await.unwrap(), Fetched::Whole(wal()));
+        }
+    }
+}

@@ -14,12 +14,12 @@ use crate::points;
 use crate::recovery::{self, Segment, Stopwatch, Wanted};
 use crate::settings::{Opened, Settings};
 use crate::{journal, settings, show};
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use lifeboat_base::{ServiceName, format_duration};
 use lifeboat_postgres::restore::{self, Stop};
 use lifeboat_postgres::verify::{self, Check, CheckOutcome};
-use lifeboat_vault::Scope;
 use lifeboat_vault::point::RestorePoint;
+use lifeboat_vault::{Scope, names};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -120,16 +120,11 @@ pub async fn verify(
     std::fs::create_dir_all(scratch).with_context(|| format!("{} cannot be used", scratch.display()))?;
     let scratch = std::path::absolute(scratch).context("the scratch directory has no absolute path")?;
     let into = scratch.join(format!("lifeboat-verify-{}-{}", point.id, std::process::id()));
+    whole(opened).await?;
     let mut watch = Stopwatch::start(settings);
+    let scratch = Scratch { path: into.clone(), is_kept: keep };
     let checks = try_it(settings, opened, point, &into, &mut watch).await;
-    if !keep {
-        // What cannot be removed is named like this, for a person to find.
-        if let Err(error) = std::fs::remove_dir_all(&into)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            settings.output.warn(format!("{} was not removed: {error}", into.display()));
-        }
-    }
+    drop(scratch);
     let checks = checks?;
     let verified = Verified {
         id: point.id.clone(),
@@ -140,6 +135,10 @@ pub async fn verify(
         segments: watch.segments,
         kept: keep.then_some(into),
     };
+    if !verified.good {
+        // V1: what failed may be what a copy that is away, or a full disk, made of it.
+        whole(opened).await?;
+    }
     let kind = if verified.good { "verify.succeeded" } else { "verify.failed" };
     let data = serde_json::json!({
         "point": point.id, "detail": verified.detail(), "checks": verified.checks,
@@ -147,6 +146,29 @@ pub async fn verify(
     });
     journal::note(&opened.vault, &Scope::service(&point.service, journal::VERIFY), kind, data).await?;
     Ok(verified)
+}
+
+/// V1: every copy answers, or nothing can be said against a restore point.
+async fn whole(opened: &Opened) -> anyhow::Result<()> {
+    let silent = opened.vault.copies().list(names::KEYS).await.failures;
+    let said: Vec<String> = silent.iter().map(|f| format!("{}: {}", f.copy, f.reason)).collect();
+    ensure!(said.is_empty(), "no verdict while a copy of the vault is away ({})", said.join("; "));
+    Ok(())
+}
+
+/// A scratch directory that goes when this does, also when the process is asked to stop (V2).
+struct Scratch {
+    path: PathBuf,
+    is_kept: bool,
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            // What cannot be removed is named like it, for a person to find.
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
 }
 
 /// Recovers it and asks; an error says that nothing was found out.
