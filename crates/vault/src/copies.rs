@@ -14,14 +14,16 @@
 //!
 //! Deliberately absent: what objects mean, and healing (`check`).
 
+mod patience;
+
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
     GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
 };
+use patience::{Stopped, asked, each_limited, limited, next_limited};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,15 +32,6 @@ use tokio::sync::Semaphore;
 
 /// Writes that one copy may have under way; a copy that hangs falls behind instead of filling memory.
 const WRITES_UNDER_WAY: usize = 16;
-/// How long one request may take before the copy counts as silent.
-const REQUEST_LIMIT: Duration = Duration::from_secs(60);
-/// How often a read or a listing is asked for before the copy counts as silent: one dropped connection
-/// among thousands of requests is no reason to give up a restore.
-const READ_TRIES: usize = 3;
-/// Between these tries.
-const READ_PAUSE: Duration = Duration::from_millis(100);
-/// A failure that took longer is final: the store's client has tried again by itself, and another copy waits.
-const QUICK_FAILURE: Duration = Duration::from_secs(2);
 /// A copy that hangs holds up what the home has decided for no longer than this.
 const MIRROR_LIMIT: Duration = Duration::from_secs(5);
 
@@ -641,77 +634,4 @@ impl Copies {
     pub async fn delete_in(&self, copy: usize, names: &[String]) -> Vec<CopyFailure> {
         self.copies[copy].delete(names).await
     }
-}
-
-/// Why a stream gave nothing.
-enum Stopped {
-    /// One item failed; others may follow.
-    One(object_store::Error),
-    /// The store hangs.
-    Hangs(tokio::time::error::Elapsed),
-}
-
-impl Stopped {
-    /// For people, and whether nothing more is to be expected.
-    fn reason(&self) -> (String, bool) {
-        match self {
-            Self::One(error) => (error.to_string(), false),
-            Self::Hangs(elapsed) => (elapsed.to_string(), true),
-        }
-    }
-}
-
-/// The next item of a stream of requests, each of which may take [`REQUEST_LIMIT`]: a long listing may take
-/// long, and one that hangs has failed.
-async fn next_limited<T>(
-    stream: &mut BoxStream<'static, Result<T, object_store::Error>>,
-) -> Result<Option<T>, Stopped> {
-    match tokio::time::timeout(REQUEST_LIMIT, stream.next()).await {
-        Ok(next) => next.transpose().map_err(Stopped::One),
-        Err(elapsed) => Err(Stopped::Hangs(elapsed)),
-    }
-}
-
-/// Gives each item to `each`, until the first failure.
-async fn each_limited<T>(
-    mut stream: BoxStream<'static, Result<T, object_store::Error>>,
-    mut each: impl FnMut(T),
-) -> Result<(), object_store::Error> {
-    loop {
-        match next_limited(&mut stream).await {
-            Ok(Some(item)) => each(item),
-            Ok(None) => return Ok(()),
-            Err(Stopped::One(error)) => return Err(error),
-            Err(Stopped::Hangs(elapsed)) => {
-                return Err(object_store::Error::Generic { store: "vault copy", source: Box::new(elapsed) });
-            }
-        }
-    }
-}
-
-/// A request that neither succeeds nor fails for [`REQUEST_LIMIT`] has failed.
-async fn limited<T>(
-    request: impl Future<Output = Result<T, object_store::Error>>,
-) -> Result<T, object_store::Error> {
-    match tokio::time::timeout(REQUEST_LIMIT, request).await {
-        Ok(outcome) => outcome,
-        Err(elapsed) => Err(object_store::Error::Generic { store: "vault copy", source: Box::new(elapsed) }),
-    }
-}
-
-/// A request that only asks, asked again a few times if its failure may have passed.
-async fn asked<T, F: Future<Output = Result<T, object_store::Error>>>(
-    request: impl Fn() -> F,
-) -> Result<T, object_store::Error> {
-    for _ in 1..READ_TRIES {
-        let began = tokio::time::Instant::now();
-        match request().await {
-            // All else is an answer: nothing is there, or the request is not allowed.
-            Err(object_store::Error::Generic { .. }) if began.elapsed() < QUICK_FAILURE => {
-                tokio::time::sleep(READ_PAUSE).await;
-            }
-            outcome => return outcome,
-        }
-    }
-    request().await
 }
