@@ -66,7 +66,7 @@ impl Away {
         let reason = match &mut *state {
             State::Back(store) => return Ok(store.clone()),
             State::Away { reason, last_look } => {
-                if last_look.elapsed() >= PAUSE {
+                if self.0.header.is_some() && last_look.elapsed() >= PAUSE {
                     // Before it: whoever asks next must not wait too for a place that hangs.
                     *last_look = Instant::now();
                     match self.0.look().await {

@@ -2,7 +2,7 @@
 
 use crate::output::Output;
 use crate::settings::Settings;
-use lifeboat_base::ServiceName;
+use lifeboat_base::{ServiceName, error_chain};
 use lifeboat_postgres::catalogue::{self, CatalogueError};
 use lifeboat_postgres::client::Conninfo;
 use lifeboat_vault::Vault;
@@ -27,7 +27,7 @@ pub async fn keep(settings: Settings, vault: Vault, service: ServiceName, connin
         let pause = match try_it(&settings.output, &vault, &service, &conninfo).await {
             Ok(()) => EVERY,
             Err(error) => {
-                let reason = format!("{:#}", anyhow::Error::new(error));
+                let reason = error_chain(&error);
                 // The same reason once: this goes on for ever.
                 if told.as_ref() != Some(&reason) {
                     settings.output.warn(format!("names of tables are not kept: {reason}"));

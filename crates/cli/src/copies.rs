@@ -9,6 +9,7 @@
 use crate::away::{Away, NO_VAULT, OTHER_VAULT};
 use anyhow::Context;
 use bytes::Bytes;
+use lifeboat_base::error_chain;
 use lifeboat_plan::{CopyUrl, Plan};
 use lifeboat_vault::{Copies, VaultCopy, address, names};
 use object_store::path::Path;
@@ -106,7 +107,7 @@ pub async fn find(specs: &[CopySpec], durable: usize, adopted: &[CopyUrl]) -> Fo
     let (mut copies, mut away, mut answering) = (Vec::new(), Vec::new(), Vec::new());
     for (spec, looked) in specs.iter().zip(looked) {
         let (store, reason) = match looked {
-            Err(error) => (None, Some(format!("{:#}", anyhow::Error::new(error)))),
+            Err(error) => (None, Some(error_chain(&error))),
             // Without any header there is no vault, which opening it says.
             Ok((store, Err(_))) if header.is_none() => (Some(store), None),
             Ok((store, Ok(own))) if Some(&own) == header.as_ref() => {
@@ -127,9 +128,9 @@ pub async fn find(specs: &[CopySpec], durable: usize, adopted: &[CopyUrl]) -> Fo
 }
 
 /// A place, open, and the header that it has.
-type Looked = Result<(Arc<dyn ObjectStore>, Result<Bytes, Error>), address::AddressError>;
+type Place = Result<(Arc<dyn ObjectStore>, Result<Bytes, Error>), address::AddressError>;
 
-async fn look(spec: &CopySpec, create: bool) -> Looked {
+async fn look(spec: &CopySpec, create: bool) -> Place {
     let store = spec.store(create)?;
     let header = header(store.as_ref()).await;
     Ok((store, header))

@@ -14,7 +14,7 @@
 use crate::client::{ClientError, CommandEvent, Connection, Conninfo, Purpose, Row, RowError};
 use lifeboat_base::{Lsn, ServiceName, SystemId};
 use lifeboat_pgformat::{CatalogueDatabase, CatalogueRelation, CatalogueSnapshot, Oid};
-use lifeboat_vault::{CopyFailure, Reach, ReadError, Vault, WriteError, names};
+use lifeboat_vault::{CopyFailure, Reach, ReadError, Vault, WriteError, names, refusals};
 use serde::{Deserialize, Serialize};
 
 /// Databases in one snapshot.
@@ -88,7 +88,7 @@ pub enum CatalogueError {
         source: ReadError,
     },
     /// The copies do not answer.
-    #[error("catalogue snapshots cannot be listed ({})", .0.iter().map(|f| format!("{}: {}", f.copy, f.reason)).collect::<Vec<_>>().join("; "))]
+    #[error("catalogue snapshots cannot be listed ({})", refusals(.0))]
     Silent(Vec<CopyFailure>),
     /// Not what Lifeboat writes.
     #[error("the catalogue snapshot of {lsn} is malformed")]

@@ -25,6 +25,7 @@ use object_store::{
 };
 use patience::{Stopped, asked, each_limited, limited, next_limited};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -180,9 +181,16 @@ pub struct CopyFailure {
     pub reason: String,
 }
 
-/// Joins refusals into one line.
-fn list(failures: &[CopyFailure]) -> String {
-    let lines: Vec<String> = failures.iter().map(|f| format!("{}: {}", f.copy, f.reason)).collect();
+impl fmt::Display for CopyFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.copy, self.reason)
+    }
+}
+
+/// Several copies' refusals in one line.
+#[must_use]
+pub fn refusals(failures: &[CopyFailure]) -> String {
+    let lines: Vec<String> = failures.iter().map(ToString::to_string).collect();
     lines.join("; ")
 }
 
@@ -190,7 +198,10 @@ fn list(failures: &[CopyFailure]) -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// Too few copies have it.
-    #[error("{name} is durable in {got} of the {wanted} copies that the plan asks for ({})", list(failures))]
+    #[error(
+        "{name} is durable in {got} of the {wanted} copies that the plan asks for ({})",
+        refusals(failures)
+    )]
     NotDurable {
         /// The object.
         name: String,
@@ -226,7 +237,7 @@ pub enum ReadError {
     #[error("{0} is not in the vault")]
     Missing(String),
     /// A copy that might have it did not answer.
-    #[error("{name} cannot be read now ({})", list(failures))]
+    #[error("{name} cannot be read now ({})", refusals(failures))]
     Unavailable {
         /// The object.
         name: String,
@@ -234,7 +245,7 @@ pub enum ReadError {
         failures: Vec<CopyFailure>,
     },
     /// It is there, and in no copy whole.
-    #[error("{name} is damaged ({})", list(failures))]
+    #[error("{name} is damaged ({})", refusals(failures))]
     Damaged {
         /// The object.
         name: String,
@@ -443,7 +454,7 @@ impl Copies {
     ///
     /// # Errors
     /// [`ReadError`]; [`ReadError::Missing`] only by C3.
-    pub async fn read<T, E: std::fmt::Display>(
+    pub async fn read<T, E: fmt::Display>(
         &self,
         name: &str,
         range: Option<Range<u64>>,

@@ -23,7 +23,7 @@ mod vault;
 pub mod wal;
 
 pub use copies::{
-    Copies, CopyFailure, Created, Found, Listed, Listing, Reach, ReadError, VaultCopy, WriteError,
+    Copies, CopyFailure, Created, Found, Listed, Listing, Reach, ReadError, VaultCopy, WriteError, refusals,
 };
 pub use scope::{BadScope, Scope};
 pub use vault::{FORMAT, Header, OpenVaultError, Vault};

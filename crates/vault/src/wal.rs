@@ -15,7 +15,9 @@
 //!
 //! Deliberately absent: reading what the WAL says (`pgformat`), and when to write (`postgres::stream`).
 
-use crate::{CopyFailure, Created, Found, Listing, Reach, ReadError, Vault, WriteError, names, seal};
+use crate::{
+    CopyFailure, Created, Found, Listing, Reach, ReadError, Vault, WriteError, names, refusals, seal,
+};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use lifeboat_base::{Lsn, LsnRange, ServiceName, SystemId, Timeline};
@@ -105,9 +107,7 @@ impl WalError {
     /// What is said when `listing` proves nothing.
     #[must_use]
     pub fn silent(listing: &Listing) -> Self {
-        let said: Vec<String> =
-            listing.failures.iter().map(|f| format!("{}: {}", f.copy, f.reason)).collect();
-        Self::Silent(said.join("; "))
+        Self::Silent(refusals(&listing.failures))
     }
 }
 

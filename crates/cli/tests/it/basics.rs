@@ -2,7 +2,7 @@
 
 use crate::snapshot;
 use crate::world::World;
-use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation};
+use lifeboat_testkit::postgres::Installation;
 use std::process::Stdio;
 
 #[test]
@@ -71,11 +71,7 @@ fn a_vault_is_made_opened_by_each_key_and_shut_to_others() {
 
 #[test]
 fn a_backup_is_taken_listed_and_journalled_from_the_plan_in_the_vault() {
-    let world = World::new();
-    let cluster = Cluster::start(&Installation::newest(), &ClusterOptions::new());
-    cluster.psql("CREATE TABLE ledger AS SELECT g AS id FROM generate_series(1, 1000) g");
-    world.plan(&cluster.conninfo());
-    world.run(&["vault", "init"]).expect(0);
+    let (world, _cluster) = World::with_server(&Installation::newest());
     snapshot!("backup_run", world.json(&["backup", "run", "ledger-db"]));
     // The plan is in the vault too.
     std::fs::remove_file(world.path("lifeboat.yaml")).unwrap();

@@ -74,11 +74,7 @@ impl Drop for Streaming {
 
 #[test]
 fn what_is_streamed_and_backed_up_is_seen_by_the_doctor_and_verified() {
-    let world = World::new();
-    let cluster = Cluster::start(&Installation::oldest(), &ClusterOptions::new());
-    cluster.psql("CREATE TABLE ledger AS SELECT g AS id FROM generate_series(1, 1000) g");
-    world.plan(&cluster.conninfo());
-    world.run(&["vault", "init"]).expect(0);
+    let (world, cluster) = World::with_server(&Installation::oldest());
     world.run(&["doctor"]).expect(1);
 
     let streaming = Streaming::start(&world);
@@ -121,11 +117,7 @@ fn what_is_streamed_and_backed_up_is_seen_by_the_doctor_and_verified() {
 
 #[test]
 fn one_serve_acts_and_another_takes_over_when_it_is_killed() {
-    let world = World::new();
-    let cluster = Cluster::start(&Installation::newest(), &ClusterOptions::new());
-    cluster.psql("CREATE TABLE ledger AS SELECT g AS id FROM generate_series(1, 1000) g");
-    world.plan(&cluster.conninfo());
-    world.run(&["vault", "init"]).expect(0);
+    let (world, cluster) = World::with_server(&Installation::newest());
     let serve = ["serve", "--verify-in", "scratch", "--json"];
 
     let mut first = Streaming::run(&world, &serve);
@@ -156,10 +148,7 @@ fn one_serve_acts_and_another_takes_over_when_it_is_killed() {
 
 #[test]
 fn of_two_backups_at_once_one_is_taken_and_the_other_says_who_takes_it() {
-    let world = World::new();
-    let cluster = Cluster::start(&Installation::newest(), &ClusterOptions::new());
-    world.plan(&cluster.conninfo());
-    world.run(&["vault", "init"]).expect(0);
+    let (world, _cluster) = World::with_server(&Installation::newest());
     // Slow enough to outlast the patience of the other.
     let start = || {
         let mut command = world.command(&["backup", "run", "ledger-db", "--rate", "1MB"]);

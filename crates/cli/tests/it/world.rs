@@ -1,6 +1,6 @@
 //! A user's machine: a scratch directory, a plan, a vault, and the binary.
 
-use lifeboat_testkit::postgres::Installation;
+use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -17,6 +17,16 @@ impl World {
     /// A machine with nothing on it.
     pub fn new() -> Self {
         Self { scratch: lifeboat_testkit::postgres::scratch_directory() }
+    }
+
+    /// A machine with a server, a table `ledger` of 1000 rows on it, its plan and an empty vault.
+    pub fn with_server(installation: &Installation) -> (Self, Cluster) {
+        let world = Self::new();
+        let cluster = Cluster::start(installation, &ClusterOptions::new());
+        cluster.psql("CREATE TABLE ledger AS SELECT g AS id FROM generate_series(1, 1000) g");
+        world.plan(&cluster.conninfo());
+        world.run(&["vault", "init"]).expect(0);
+        (world, cluster)
     }
 
     /// A path on it.

@@ -30,12 +30,12 @@ use crate::client::{Advice, ClientError, Connection, Conninfo, Purpose, SlotOpti
 use crate::restore::{MARKER_FILE, TABLESPACES_DIRECTORY};
 use crate::server::OUR_FILES;
 use damage::Findings;
-use lifeboat_base::{Lsn, ServiceName, SystemId};
+use lifeboat_base::{Lsn, ServiceName, SystemId, error_chain};
 use lifeboat_pgformat::{BackupLabel, LabelError, parse_tablespace_map};
 use lifeboat_vault::layer::{FileEntry, LayerReader, LayerWriter};
 use lifeboat_vault::point::{PointError, RestorePoint, Tablespace, new_id, publish, read};
 use lifeboat_vault::wal::{Cluster, WalArchive, WalError};
-use lifeboat_vault::{Vault, WriteError, names};
+use lifeboat_vault::{Vault, WriteError, names, refusals};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -268,17 +268,11 @@ async fn announce(vault: &Vault, point: &RestorePoint) -> Result<(), BackupError
     match published {
         Err(error) => Err(BackupError::Vault(error)),
         Ok(_) => {
-            let why = last.map_or_else(|| "it reads otherwise".to_owned(), |error| with_causes(&error));
+            let why = last.map_or_else(|| "it reads otherwise".to_owned(), |error| error_chain(&error));
             vault.copies().delete(vec![name.clone()]).await;
             Err(BackupError::NotKept(format!("{name}: {why}")))
         }
     }
-}
-
-/// An error and what caused it, in one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// B5 for the layer; for WAL, `wal::ensure` does it.
@@ -287,8 +281,8 @@ async fn look_again(options: &BackupOptions, layer: &str, stored_bytes: u64) -> 
     let prefix = names::layer(&options.service, layer);
     let listing = copies.list(&prefix).await;
     if !listing.is_complete {
-        let silent: Vec<_> = listing.failures.iter().map(|f| format!("{}: {}", f.copy, f.reason)).collect();
-        return Err(BackupError::NotKept(format!("{prefix} cannot be listed ({})", silent.join("; "))));
+        let silent = refusals(&listing.failures);
+        return Err(BackupError::NotKept(format!("{prefix} cannot be listed ({silent})")));
     }
     // A copy that does not answer now took the writes before, or they would not have counted.
     let enough = copies.durable().saturating_sub(listing.failures.len());
@@ -303,7 +297,7 @@ async fn look_again(options: &BackupOptions, layer: &str, stored_bytes: u64) -> 
     }
     // Small, and without it nothing of the layer is found.
     let index = LayerReader::open(&options.vault, &options.service, layer).await;
-    index.map(drop).map_err(|error| BackupError::NotKept(with_causes(&error)))
+    index.map(drop).map_err(|error| BackupError::NotKept(error_chain(&error)))
 }
 
 async fn connect(options: &BackupOptions, purpose: Purpose) -> Result<Connection, BackupError> {

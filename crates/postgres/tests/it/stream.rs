@@ -108,6 +108,13 @@ impl TestVault {
         *coverage.stretches.first().expect("the vault has some of it")
     }
 
+    /// Timeline 1 is in the vault without a hole, at least to `end`, and as the server has it.
+    async fn assert_holds(&self, cluster: &Cluster, end: Lsn) {
+        let stretch = self.stretch(1).await;
+        assert!(stretch.end >= end, "{stretch} does not reach {end}");
+        self.assert_equal_to_server(cluster, 1, stretch).await;
+    }
+
     /// Holds what the vault has in `range` against the server's own files. Returns the segments compared.
     async fn assert_equal_to_server(&self, cluster: &Cluster, timeline: u32, range: LsnRange) -> usize {
         let archive = self.archive().await;

@@ -2,7 +2,7 @@
 
 use super::chain::SHARED_TRIES;
 use super::{Fault, RECORD_LIMIT_BYTES, Scope};
-use crate::{CopyFailure, ReadError, WriteError};
+use crate::{CopyFailure, ReadError, WriteError, refusals};
 use jiff::Timestamp;
 
 /// Why the journal could not be written or read.
@@ -99,8 +99,7 @@ pub enum JournalError {
 }
 
 pub(super) fn unlisted(failures: &[CopyFailure]) -> JournalError {
-    let lines: Vec<String> = failures.iter().map(|f| format!("{}: {}", f.copy, f.reason)).collect();
-    JournalError::Unlisted(lines.join("; "))
+    JournalError::Unlisted(refusals(failures))
 }
 
 pub(super) fn read_error(scope: &Scope, number: u64, source: ReadError) -> JournalError {

@@ -285,7 +285,7 @@ impl Run<'_> {
                 self.outcome.bytes += batch.iter().map(|(_, bytes)| bytes).sum::<u64>();
             }
             is_whole &= failures.is_empty();
-            self.outcome.left.extend(failures.into_iter().map(|f| format!("{}: {}", f.copy, f.reason)));
+            self.outcome.left.extend(failures.iter().map(ToString::to_string));
         }
         Ok(is_whole)
     }

@@ -10,7 +10,7 @@ use crate::journal::JournalError;
 use crate::pins::{self, Pin, PinError};
 use crate::point::{self, PointError, RestorePoint};
 use crate::wal::{self, WalArchive, WalError};
-use crate::{Listing, Vault, names};
+use crate::{Listing, Vault, names, refusals};
 use lifeboat_base::{Lsn, LsnRange, ServiceName, SystemId, Timeline};
 use lifeboat_pgformat::{SegmentSize, TimelineHistory, WalFileName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -158,8 +158,7 @@ fn proven(service: &ServiceName, listing: Listing) -> Result<Listing, FactsError
     if listing.is_complete {
         return Ok(listing);
     }
-    let said: Vec<String> = listing.failures.iter().map(|f| format!("{}: {}", f.copy, f.reason)).collect();
-    Err(FactsError::Silent { service: service.clone(), why: said.join("; ") })
+    Err(FactsError::Silent { service: service.clone(), why: refusals(&listing.failures) })
 }
 
 async fn layers(vault: &Vault, service: &ServiceName) -> Result<BTreeMap<String, LayerFacts>, FactsError> {

@@ -15,11 +15,11 @@ use crate::recovery::{self, Segment, Stopwatch, Wanted};
 use crate::settings::{Opened, Settings};
 use crate::{journal, settings, show};
 use anyhow::{Context, ensure};
-use lifeboat_base::{ServiceName, format_duration};
+use lifeboat_base::{ServiceName, error_chain, format_duration};
 use lifeboat_postgres::restore::{self, Stop};
 use lifeboat_postgres::verify::{self, Check, CheckOutcome};
 use lifeboat_vault::point::RestorePoint;
-use lifeboat_vault::{Scope, names};
+use lifeboat_vault::{Scope, names, refusals};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -151,8 +151,7 @@ pub async fn verify(
 /// V1: every copy answers, or nothing can be said against a restore point.
 async fn whole(opened: &Opened) -> anyhow::Result<()> {
     let silent = opened.vault.copies().list(names::KEYS).await.failures;
-    let said: Vec<String> = silent.iter().map(|f| format!("{}: {}", f.copy, f.reason)).collect();
-    ensure!(said.is_empty(), "no verdict while a copy of the vault is away ({})", said.join("; "));
+    ensure!(silent.is_empty(), "no verdict while a copy of the vault is away ({})", refusals(&silent));
     Ok(())
 }
 
@@ -200,14 +199,14 @@ async fn try_it(
     };
     // Promoted: unlogged relations are reset, and checks may need to write temporary files.
     if let Err(error) = server.promote().await {
-        return Ok(vec![failed("opening", format!("{:#}", anyhow::Error::new(error)))]);
+        return Ok(vec![failed("opening", error_chain(&error))]);
     }
     watch.lap("recovered");
     let answer = format!("consistent at {reached}, and open");
     let mut checks = vec![CheckOutcome { name: "recovery".to_owned(), passed: true, answer }];
     match verify::examine(&mut server, point, &questions(opened, point)?).await {
         Ok(outcomes) => checks.extend(outcomes),
-        Err(error) => checks.push(failed("questions", format!("{:#}", anyhow::Error::new(error)))),
+        Err(error) => checks.push(failed("questions", error_chain(&error))),
     }
     watch.lap("checked");
     server.kill9();

@@ -3,7 +3,7 @@
 use super::Findings;
 use crate::secrets;
 use crate::settings::{PlanFile, Settings};
-use lifeboat_base::{ByteCount, RandomId};
+use lifeboat_base::{ByteCount, RandomId, error_chain};
 use lifeboat_vault::{OpenVaultError, Vault, names};
 
 /// Less free disk than this in a copy that is a directory is worth a word.
@@ -80,7 +80,7 @@ pub async fn look(settings: &Settings, plan: Option<&PlanFile>, findings: &mut F
             None
         }
         Err(error) => {
-            let why = format!("{:#}", anyhow::Error::new(error));
+            let why = error_chain(&error);
             findings.fail("key", why, "bring the right passphrase or identity; nothing else opens it");
             None
         }
