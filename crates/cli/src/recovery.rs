@@ -248,10 +248,7 @@ pub async fn reach(
 ) -> anyhow::Result<Lsn> {
     let replayed = Arc::new(AtomicU64::new(point.start.0));
     let (shown, start) = (Arc::clone(&replayed), point.start);
-    let total = match stop {
-        Stop::At { lsn, .. } => lsn.bytes_since(start),
-        Stop::Consistency => point.stop.bytes_since(start),
-    };
+    let total = stop.lsn.bytes_since(start);
     let bar = Progress::start(&settings.output, "replay of WAL", move || Reading {
         done: Lsn(shown.load(Ordering::Relaxed)).bytes_since(start).min(total),
         total,

@@ -26,7 +26,7 @@ pub struct RestorePoint {
     pub segment_bytes: u32,
     /// Layers, newest first; the last one is a base layer.
     pub layers: Vec<String>,
-    /// The timeline on which it was taken.
+    /// The timeline of `stop`. A standby may have begun on an ancestor of it, which `backup_label` names.
     pub timeline: Timeline,
     /// Where replay starts.
     pub start: Lsn,

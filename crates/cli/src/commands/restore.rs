@@ -17,7 +17,7 @@ use crate::{journal, show};
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 use lifeboat_base::{ByteCount, Lsn, ServiceName, Timeline, format_duration};
-use lifeboat_postgres::restore::{self, RestorePlan, Stop};
+use lifeboat_postgres::restore::{self, RestorePlan};
 use lifeboat_postgres::server::start_command;
 use lifeboat_postgres::target::{self, Resolved, Target};
 use lifeboat_vault::Scope;
@@ -186,7 +186,7 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     let wanted = Wanted {
         point: resolved.point.clone(),
         timeline: resolved.timeline,
-        stop: Stop::At { lsn: resolved.stop, inclusive: resolved.inclusive },
+        stop: resolved.stop(),
         into: into.clone(),
         delta: args.delta,
         tablespaces: tablespaces(&opened, &args),

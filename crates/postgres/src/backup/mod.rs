@@ -207,10 +207,10 @@ pub async fn run(options: &BackupOptions) -> Result<RestorePoint, BackupError> {
         None => remote::take(options, &server, &writer, &label).await?,
     };
     let parsed = BackupLabel::parse(&taken.label).map_err(BackupError::Label)?;
-    let (timeline, start, stop) = (parsed.start_timeline, parsed.start_lsn, taken.stop);
+    let (first, start, stop) = (parsed.start_timeline, parsed.start_lsn, taken.stop);
     let damaged_pages = damage::settle(taken.findings, start, stop, options, &mut sql).await;
     let span = (start, stop);
-    wal::ensure(&archive, keeper, &slot, timeline, span, parsed.from_standby, &clock).await?;
+    let timeline = wal::ensure(&archive, keeper, &slot, first, span, parsed.from_standby, &clock).await?;
 
     let tablespaces = tablespaces(&taken.tablespace_map)?;
     let size_bytes = taken.files.iter().map(|file| file.length).sum();

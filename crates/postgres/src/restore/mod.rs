@@ -301,7 +301,7 @@ fn occupant(options: &RestoreOptions) -> Result<(Marker, bool), RestoreError> {
 }
 
 /// The process of the server that runs in `directory`. A file left by one that was killed names none.
-fn running_server(directory: &Path) -> Option<i32> {
+pub(crate) fn running_server(directory: &Path) -> Option<i32> {
     let text = std::fs::read_to_string(directory.join(PID_FILE)).ok()?;
     let pid: i32 = text.lines().next()?.trim().parse().ok()?;
     let process = rustix::process::Pid::from_raw(pid)?;

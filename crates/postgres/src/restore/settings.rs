@@ -20,18 +20,13 @@ pub struct Recovery {
     pub stop: Stop,
 }
 
-/// Where recovery ends, and the server waits.
+/// Where recovery ends, and the server waits: at the record that begins here, or at the first one after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
-    /// As soon as the data is consistent: needs no WAL but the backup's own.
-    Consistency,
-    /// At the record that begins at this position, or at the first one after it.
-    At {
-        /// The position.
-        lsn: Lsn,
-        /// Whether that record is replayed too.
-        inclusive: bool,
-    },
+pub struct Stop {
+    /// The position.
+    pub lsn: Lsn,
+    /// Whether that record is replayed too.
+    pub inclusive: bool,
 }
 
 /// Settings that an earlier recovery may have left; any of them could end this one elsewhere.
@@ -56,21 +51,15 @@ impl Recovery {
     #[must_use]
     pub fn settings(&self) -> Vec<(&'static str, String)> {
         let on = |on| if on { "on" } else { "off" }.to_owned();
-        let mut settings = vec![("restore_command", self.restore_command.clone())];
-        match self.stop {
-            Stop::Consistency => settings.push(("recovery_target", "immediate".to_owned())),
-            Stop::At { lsn, inclusive } => {
-                settings.push(("recovery_target_lsn", lsn.to_string()));
-                settings.push(("recovery_target_inclusive", on(inclusive)));
-            }
-        }
-        settings.extend([
+        vec![
+            ("restore_command", self.restore_command.clone()),
+            ("recovery_target_lsn", self.stop.lsn.to_string()),
+            ("recovery_target_inclusive", on(self.stop.inclusive)),
             ("recovery_target_timeline", self.timeline.to_string()),
             // Read-only at the target until a person says so.
             ("recovery_target_action", "pause".to_owned()),
             ("hot_standby", on(true)),
-        ]);
-        settings
+        ]
     }
 
     /// `postgresql.auto.conf` with these settings and nothing else.
@@ -128,7 +117,7 @@ mod tests {
         let recovery = Recovery {
             restore_command: "fetch 'a' %f".to_owned(),
             timeline: Timeline(2),
-            stop: Stop::At { lsn: Lsn(0x10), inclusive: false },
+            stop: Stop { lsn: Lsn(0x10), inclusive: false },
         };
         let text = recovery.auto_conf();
         assert!(text.contains("restore_command = 'fetch ''a'' %f'\n"), "{text}");

@@ -20,5 +20,5 @@ pub use account::{Account, server_account};
 pub use configuration::conninfo_value;
 pub(crate) use configuration::{OUR_FILES, configure};
 pub use install::{Installation, InstallationError, find};
-pub use run::{RECOVERED_LOG, Server, ServerError, StartOptions, start_command};
+pub use run::{RECOVERED_LOG, Server, ServerError, StartOptions, end_orphan, start_command};
 pub use settings::{Needs, isolation};

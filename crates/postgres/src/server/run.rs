@@ -4,7 +4,7 @@ use super::account::Account;
 use super::configuration::{Configuration, configure, conninfo_value, escape};
 use super::install::Installation;
 use crate::client::{ClientError, Connection, Conninfo, ConninfoError, Purpose};
-use crate::restore::{Stop, end_recovery};
+use crate::restore::{Stop, end_recovery, running_server};
 use lifeboat_base::Lsn;
 use lifeboat_pgformat::{ControlError, ControlFile, PG_CONTROL_PATH};
 use rustix::process::{Pid, Signal, kill_process};
@@ -240,7 +240,7 @@ impl Server {
             let reached: Lsn = text("replayed").parse().unwrap_or(Lsn(0));
             replayed(reached);
             if text("state") == "paused" {
-                let Stop::At { lsn: target, inclusive } = stop else { return Ok(reached) };
+                let Stop { lsn: target, inclusive } = stop;
                 // Of the record at `target`, replay has seen the end, or has stopped right before it.
                 let is_there = if inclusive { reached > target } else { reached >= last_before(target) };
                 if is_there {
@@ -392,6 +392,22 @@ impl Drop for Server {
         self.signal(Signal::QUIT);
         let _ = child.wait();
         remove_sockets(&self.sockets, &self.directory);
+    }
+}
+
+/// Ends the server that still runs in `directory` though the process that started it was killed. What it holds
+/// is meant to be thrown away: nothing is written any more.
+pub async fn end_orphan(directory: &Path) {
+    let Some(pid) = running_server(directory).and_then(Pid::from_raw) else { return };
+    // The number may be another process's by now; a server works in its directory.
+    let process = format!("/proc/{}/cwd", pid.as_raw_nonzero());
+    let mut waited = Duration::ZERO;
+    while std::fs::read_link(&process).is_ok_and(|cwd| cwd == directory) {
+        let signal = if waited < STOP_LIMIT { Signal::QUIT } else { Signal::KILL };
+        // It may be gone already, which the next look shows.
+        let _ = kill_process(pid, signal);
+        tokio::time::sleep(POLL).await;
+        waited += POLL;
     }
 }
 

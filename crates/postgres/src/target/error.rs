@@ -26,7 +26,7 @@ pub struct Branch {
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     /// No restore point at all.
-    #[error("{service} has no restore point; take one with `lifeboat backup {service}`")]
+    #[error("{service} has no restore point; take one with `lifeboat backup run {service}`")]
     NoPoint {
         /// The service.
         service: ServiceName,

@@ -95,11 +95,16 @@ impl Resolved {
         self.end.bytes_since(self.point.start)
     }
 
+    /// Where recovery ends.
+    #[must_use]
+    pub fn stop(&self) -> Stop {
+        Stop { lsn: self.stop, inclusive: self.inclusive }
+    }
+
     /// How a restore of it goes on.
     #[must_use]
     pub fn recovery(&self, restore_command: String) -> Recovery {
-        let stop = Stop::At { lsn: self.stop, inclusive: self.inclusive };
-        Recovery { restore_command, timeline: self.timeline, stop }
+        Recovery { restore_command, timeline: self.timeline, stop: self.stop() }
     }
 }
 
@@ -174,6 +179,33 @@ pub async fn resolve_among(
     }
     let windows = window(vault, service).await.map_err(TargetError::Window)?;
     Err(TargetError::OutOfWindow { target: target.clone(), why: outside, windows })
+}
+
+/// The end of a restore point's own WAL: the earliest moment that it reaches, and needs nothing later for.
+///
+/// # Errors
+/// [`TargetError`]; [`TargetError::OutOfWindow`] if its own WAL is not all there.
+pub async fn own_end(vault: &Vault, point: &RestorePoint) -> Result<Resolved, TargetError> {
+    let service = &point.service;
+    let clusters = wal::clusters(vault, service).await.map_err(TargetError::Wal)?;
+    if let Some(cluster) = clusters.into_iter().find(|cluster| cluster.system_id == point.system_id) {
+        let archive = WalArchive::of(vault, service, cluster).map_err(TargetError::Wal)?;
+        let line = Timelines::load(&archive).await.map_err(TargetError::Wal)?.line(point.timeline);
+        if !line.has_history() {
+            return Err(TargetError::NoHistory(line.timeline()));
+        }
+        if let [span] = &spans(&line, std::slice::from_ref(point))[..] {
+            let own = LsnRange { end: point.stop, ..span.readable(line.segment_bytes()) };
+            let last = tail(&line, own).await.map_err(TargetError::Scan)?.last_record;
+            if let Some(record) = last
+                && let Ok(resolved) = finish(&line, span, At::With(record)).await?
+            {
+                return Ok(resolved);
+            }
+        }
+    }
+    let windows = window(vault, service).await.map_err(TargetError::Window)?;
+    Err(TargetError::OutOfWindow { target: Target::Lsn(point.stop), why: Outside::NotFound, windows })
 }
 
 async fn in_cluster(

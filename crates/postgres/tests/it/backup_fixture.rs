@@ -5,7 +5,7 @@ use lifeboat_base::{Lsn, ServiceName, SystemClock, Timeline};
 use lifeboat_postgres::backup::{self, BackupError, BackupOptions};
 use lifeboat_postgres::client::Conninfo;
 use lifeboat_postgres::restore::{self, Recovery, RestoreError, RestoreOptions, Stop};
-use lifeboat_postgres::server;
+use lifeboat_postgres::{server, target};
 use lifeboat_testkit::faulty::{FaultPlan, FaultyStore};
 use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation, scratch_directory};
 use lifeboat_vault::keys::Unlock;
@@ -101,8 +101,7 @@ impl Bench {
         let recovery = Recovery {
             restore_command: format!("cp \"{}/%f\" \"%p\"", place.join("wal").display()),
             timeline: point.timeline,
-            // There may be no record beyond the backup's own to stop at.
-            stop: Stop::Consistency,
+            stop: Stop { lsn: point.stop, inclusive: false },
         };
         RestoreOptions {
             vault: self.vault.clone(),
@@ -156,13 +155,13 @@ impl Bench {
     /// Restores a point with nothing but what the vault holds and starts it: the server, at its consistency.
     pub async fn revive(&self, installation: &Installation, point: &RestorePoint, into: &str) -> Cluster {
         self.lay_out_wal(point).await;
-        let directory = self.restore(point, into).await.unwrap();
+        let end = target::own_end(&self.vault, point).await.unwrap();
+        let mut options = self.restore_options(point, into);
+        options.recovery = end.recovery(options.recovery.restore_command);
+        restored(&options).await.unwrap();
+        let directory = options.into;
         let auto = directory.join("postgresql.auto.conf");
         let text = std::fs::read_to_string(&auto).unwrap();
-        // Of an idle standby there is no record after the backup's end, which PostgreSQL needs to stop at
-        // consistency: recovery goes to the end of the WAL.
-        let is_kept = |line: &&str| !point.from_standby || !line.starts_with("recovery_target ");
-        let text: String = text.lines().filter(is_kept).map(|line| format!("{line}\n")).collect();
         std::fs::write(&auto, text + "recovery_target_action = 'promote'\n").unwrap();
         let options = ClusterOptions::new().set("archive_mode", "off");
         let revived = Cluster::open(installation, &directory, &options);

@@ -66,6 +66,42 @@ async fn a_promotion_during_the_backup_of_a_standby_ends_it_clearly() {
     }
 }
 
+/// What is read lies on both timelines, and is consistent on the new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_that_follows_a_promotion_during_its_backup_gives_a_point_on_the_new_timeline() {
+    let (installation, bench) = (Installation::newest(), Bench::new(1).await);
+    let options = ClusterOptions::new().set("wal_retrieve_retry_interval", "100ms");
+    let mut upstream = primary(&installation);
+    for (local, old) in [(true, Timeline(1)), (false, Timeline(2))] {
+        let middle = upstream.standby(&options);
+        let leaf = middle.standby(&options);
+        // Slow enough that the promotion comes in its midst.
+        let backup = BackupOptions { rate: Some(4 << 20), ..bench.backup_options(&leaf, local) };
+        let progress = backup.progress.clone();
+        let running = tokio::spawn(async move { backup::run(&backup).await });
+        while progress.done_bytes.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+            assert!(!running.is_finished(), "it ended before it began to read");
+            tokio::task::yield_now().await;
+        }
+        middle.promote();
+        middle.psql("INSERT INTO ledger VALUES (0, 'on the new timeline')");
+        middle.psql("CHECKPOINT");
+        let rows = middle.psql("SELECT count(*) FROM ledger");
+        while leaf.psql("SELECT count(*) FROM ledger") != rows {
+            tokio::task::yield_now().await;
+        }
+        // What a standby is consistent with follows what it has written.
+        leaf.psql("CHECKPOINT");
+        assert!(!running.is_finished(), "it ended before the promotion was followed");
+        let point = running.await.unwrap().unwrap();
+        assert!(point.backup_label.contains(&format!("START TIMELINE: {old}\n")), "{}", point.backup_label);
+        assert_eq!((point.timeline, point.from_standby), (Timeline(old.0 + 1), true));
+        let revived = bench.revive(&installation, &point, &format!("revived-{local}")).await;
+        assert_eq!(revived.psql("SELECT count(*) FROM ledger"), rows);
+        upstream = middle;
+    }
+}
+
 /// A service that was restored once, with its tablespaces inside: its next backup takes each file once.
 #[tokio::test]
 async fn a_restored_server_is_backed_up_again_without_what_the_restore_left() {

@@ -4,16 +4,19 @@
 use crate::targets_world::{World, options};
 use lifeboat_base::{Lsn, Timeline};
 use lifeboat_postgres::fetch::{HelperOptions, request, serve_helper};
-use lifeboat_postgres::restore::{self, RestoreOptions, Stop};
+use lifeboat_postgres::restore::{self, RestoreOptions};
 use lifeboat_postgres::server::{self, Server, ServerError, StartOptions};
 use lifeboat_postgres::target::{Resolved, Target, reached, resolve};
 use lifeboat_testkit::postgres::{Cluster, Installation, give_to_server_user};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const SOCKET: &str = "LIFEBOAT_TEST_SOCKET";
 const FILE: &str = "LIFEBOAT_TEST_FILE";
 const TO: &str = "LIFEBOAT_TEST_TO";
+/// Of a recovery: its directory and its socket bear it.
+static NUMBER: AtomicUsize = AtomicUsize::new(0);
 
 /// What PostgreSQL runs: this test's own program, as `restore_command`.
 #[test]
@@ -45,7 +48,7 @@ fn insert(cluster: &Cluster, value: i32) -> u32 {
 
 /// Restores and recovers to `resolved`; the rows that are there then.
 async fn recover(world: &World, resolved: &Resolved, promote: bool) -> Result<String, ServerError> {
-    let number = std::fs::read_dir(world.scratch.path()).unwrap().count();
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let into = world.scratch.path().join(format!("restored-{number}"));
     let socket = world.scratch.path().join(format!("{number}.sock"));
     let restore_command = format!(
@@ -87,8 +90,7 @@ async fn recover(world: &World, resolved: &Resolved, promote: bool) -> Result<St
             port: 5432,
             users: vec!["postgres".to_owned()],
         })?;
-        let stop = Stop::At { lsn: resolved.stop, inclusive: resolved.inclusive };
-        let replayed = server.recovered(stop, &|_| ()).await?;
+        let replayed = server.recovered(resolved.stop(), &|_| ()).await?;
         reached(replayed, resolved).unwrap();
         if promote {
             server.promote().await?;

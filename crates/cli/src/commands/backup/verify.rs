@@ -1,25 +1,28 @@
 //! `lifeboat backup verify`: a backup counts once it has been recovered (DESIGN §1.1).
 //!
-//! The point is restored into a scratch directory, a real server recovers it to consistency, is opened, and
-//! asked: every table and index of every database, then the plan's own checks. Nothing of it is kept.
+//! The point is restored into a scratch directory, a real server recovers it to the end of its own WAL, is
+//! opened, and asked: every table and index of every database, then the plan's own checks. Nothing is kept.
 //!
 //! # Invariants
-//! - **V1 could not verify is never green.** Without a server of the version, or with a vault that does not
-//!   answer, no verdict is written; the command ends with 2.
-//! - **V2 nothing stays.** The scratch directory goes, whatever came of it, but for `--keep`.
+//! - **V1 could not verify is no verdict.** Without a server of the version, with a vault that does not answer,
+//!   or on a machine that ran short of something, none is written; the command ends with 2.
+//! - **V2 what is proven counts.** What the vault's copies, all of them, say is missing or damaged is a verdict.
 
+use super::scratch::Scratch;
 use crate::failure::Next;
 use crate::output::{Exit, Tone};
 use crate::points;
 use crate::recovery::{self, Segment, Stopwatch, Wanted};
 use crate::settings::{Opened, Settings};
 use crate::{journal, settings, show};
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use lifeboat_base::{ServiceName, error_chain, format_duration};
-use lifeboat_postgres::restore::{self, Stop};
+use lifeboat_postgres::restore;
+use lifeboat_postgres::server::RECOVERED_LOG;
+use lifeboat_postgres::target::{self, ScanError, TargetError};
 use lifeboat_postgres::verify::{self, Check, CheckOutcome};
 use lifeboat_vault::point::RestorePoint;
-use lifeboat_vault::{Scope, names, refusals};
+use lifeboat_vault::{ReadError, Scope, names, refusals};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -117,15 +120,14 @@ pub async fn verify(
 ) -> anyhow::Result<Verified> {
     // Known before anything is fetched.
     recovery::installation(point.major).context("it could not be verified here")?;
-    std::fs::create_dir_all(scratch).with_context(|| format!("{} cannot be used", scratch.display()))?;
-    let scratch = std::path::absolute(scratch).context("the scratch directory has no absolute path")?;
-    let into = scratch.join(format!("lifeboat-verify-{}-{}", point.id, std::process::id()));
+    let scratch = Scratch::new(scratch, &point.id, keep).await?;
     whole(opened).await?;
     let mut watch = Stopwatch::start(settings);
-    let scratch = Scratch { path: into.clone(), is_kept: keep };
-    let checks = try_it(settings, opened, point, &into, &mut watch).await;
-    drop(scratch);
-    let checks = checks?;
+    let checks = match try_it(settings, opened, point, scratch.path(), &mut watch).await {
+        Ok(checks) => checks,
+        Err(error) if is_proof(&error) => vec![failed("restore", format!("{error:#}"))],
+        Err(error) => return Err(error),
+    };
     let verified = Verified {
         id: point.id.clone(),
         service: point.service.clone(),
@@ -133,12 +135,14 @@ pub async fn verify(
         checks,
         seconds: watch.total().as_secs_f64(),
         segments: watch.segments,
-        kept: keep.then_some(into),
+        kept: keep.then(|| scratch.path().to_owned()),
     };
     if !verified.good {
         // V1: what failed may be what a copy that is away, or a full disk, made of it.
         whole(opened).await?;
+        ran_well(&verified, scratch.path())?;
     }
+    drop(scratch);
     let kind = if verified.good { "verify.succeeded" } else { "verify.failed" };
     let data = serde_json::json!({
         "point": point.id, "detail": verified.detail(), "checks": verified.checks,
@@ -155,19 +159,30 @@ async fn whole(opened: &Opened) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A scratch directory that goes when this does, also when the process is asked to stop (V2).
-struct Scratch {
-    path: PathBuf,
-    is_kept: bool,
+/// V1: this machine had what a server needs.
+fn ran_well(verified: &Verified, directory: &Path) -> anyhow::Result<()> {
+    // Without a log the server never ran, and is not what failed.
+    let log = std::fs::read(directory.join(RECOVERED_LOG)).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    let answers = verified.checks.iter().filter(|check| !check.passed).map(|check| check.answer.as_str());
+    if let Some(line) = answers.chain(log.lines()).find(|text| verify::is_of_this_machine(text)) {
+        bail!("no verdict, for this machine ran short of something: {}", line.trim());
+    }
+    Ok(())
 }
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if !self.is_kept {
-            // What cannot be removed is named like it, for a person to find.
-            let _ = std::fs::remove_dir_all(&self.path);
-        }
-    }
+/// V2: whether the vault itself says that the point cannot be had, or not all of it.
+fn is_proof(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let read = cause.downcast_ref::<ReadError>();
+        let scan = cause.downcast_ref::<ScanError>();
+        let target = cause.downcast_ref::<TargetError>();
+        read.is_some_and(|error| matches!(error, ReadError::Missing(_) | ReadError::Damaged { .. }))
+            || scan.is_some_and(|error| matches!(error, ScanError::Damaged(_) | ScanError::Record(_)))
+            || target.is_some_and(|error| {
+                matches!(error, TargetError::OutOfWindow { .. } | TargetError::NoHistory(_))
+            })
+    })
 }
 
 /// Recovers it and asks; an error says that nothing was found out.
@@ -178,10 +193,11 @@ async fn try_it(
     into: &Path,
     watch: &mut Stopwatch,
 ) -> anyhow::Result<Vec<CheckOutcome>> {
+    let target = target::own_end(&opened.vault, point).await.context("its own WAL is not whole")?;
     let wanted = Wanted {
         point: point.clone(),
-        timeline: point.timeline,
-        stop: Stop::Consistency,
+        timeline: target.timeline,
+        stop: target.stop(),
         into: into.to_owned(),
         delta: false,
         tablespaces: BTreeMap::new(),
@@ -193,10 +209,13 @@ async fn try_it(
         .next("`lifeboat vault check` tells what the vault lacks")?;
     watch.lap("restored");
     let mut server = recovery::start(settings, opened, point, into, PORT).await?;
-    let reached = match recovery::reach(settings, &mut server, point, Stop::Consistency).await {
+    let reached = match recovery::reach(settings, &mut server, point, target.stop()).await {
         Ok(reached) => reached,
         Err(error) => return Ok(vec![failed("recovery", format!("{error:#}"))]),
     };
+    if let Err(error) = target::reached(reached, &target) {
+        return Ok(vec![failed("recovery", error.to_string())]);
+    }
     // Promoted: unlogged relations are reset, and checks may need to write temporary files.
     if let Err(error) = server.promote().await {
         return Ok(vec![failed("opening", error_chain(&error))]);

@@ -98,7 +98,7 @@ async fn m2_every_commit_that_waited_for_the_vault_survives_the_loss_of_the_prim
         let recovery = Recovery {
             restore_command: restore_command.clone(),
             timeline: Timeline(1),
-            stop: Stop::At { lsn: end, inclusive: false },
+            stop: Stop { lsn: end, inclusive: false },
         };
         let options = RestoreOptions {
             vault: vault.vault.clone(),
