@@ -82,4 +82,32 @@ mod tests {
     fn the_tree_of_commands_is_consistent() {
         Arguments::command().debug_assert();
     }
+
+    /// Whatever has to do with a secret names the file that holds it.
+    #[test]
+    fn s1_no_argument_takes_a_secret() {
+        fn look(command: &clap::Command, found: &mut Vec<String>) {
+            for argument in command.get_arguments() {
+                let name = argument.get_id().as_str();
+                let is_about_one = ["pass", "secret", "key", "token", "identity", "glass"]
+                    .iter()
+                    .any(|word| name.contains(word));
+                if is_about_one {
+                    let takes = argument.get_value_names().map(|names| names.join(" "));
+                    assert_eq!(takes.as_deref(), Some("FILE"), "{} --{name}", command.get_name());
+                    found.push(name.to_owned());
+                }
+            }
+            command.get_subcommands().for_each(|below| look(below, found));
+        }
+        let (mut command, mut found) = (Arguments::command(), Vec::new());
+        command.build();
+        look(&command, &mut found);
+        assert!(
+            ["passphrase_file", "identity", "break_glass"]
+                .iter()
+                .all(|name| found.contains(&(*name).to_owned())),
+            "{found:?}"
+        );
+    }
 }

@@ -78,8 +78,21 @@ pub fn report(output: &Output, error: &anyhow::Error) {
         }
         text
     });
+    document(output, error.to_string(), causes, next);
+}
+
+/// Tells arguments that nobody understands, which have been told on standard error, to a machine.
+pub fn report_usage(output: &Output, error: &clap::Error) {
+    let text = error.render().to_string();
+    let first = text.lines().next().unwrap_or_default();
+    let message = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+    let next = "`lifeboat help COMMAND` tells every argument".to_owned();
+    document(output, message, Vec::new(), Some(next));
+}
+
+fn document(output: &Output, message: String, causes: Vec<String>, next: Option<String>) {
     if output.is_json() {
-        let body = FailureDocument { error: ErrorBody { message: error.to_string(), causes, next } };
+        let body = FailureDocument { error: ErrorBody { message, causes, next } };
         // Standard error has said it already.
         let _ = output.result("failure", &body, |_| String::new());
     }

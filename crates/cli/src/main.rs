@@ -30,6 +30,7 @@ mod signals;
 
 use anyhow::Context;
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue};
 use output::{Exit, Output};
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
@@ -43,7 +44,7 @@ const RUNTIME_THREADS: usize = 4;
 fn main() -> ExitCode {
     let arguments = match arguments::Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(error),
     };
     let output = Output::new(arguments.global.json);
     let could_not_run = arguments.command.exit_if_it_could_not_run();
@@ -70,9 +71,20 @@ fn run(arguments: arguments::Arguments, output: &Output) -> anyhow::Result<Exit>
 }
 
 /// What the arguments got wrong, or the help that they asked for.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(mut error: clap::Error) -> ExitCode {
+    // X3: an address with a key in it is refused, and must not stand in a log for it.
+    if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue)
+        && value.contains('@')
+    {
+        let hidden = ContextValue::String("(not repeated: it may hold a secret)".to_owned());
+        error.insert(ContextKind::InvalidValue, hidden);
+    }
     // Nobody is left to tell if this fails.
     let _ = error.print();
+    if error.exit_code() != 0 {
+        // O2: whether it was asked for stands among what was not understood.
+        failure::report_usage(&Output::new(std::env::args().any(|word| word == "--json")), &error);
+    }
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let is_fetch = words.windows(2).any(|pair| pair[0] == "wal" && pair[1] == "fetch");
     match error.exit_code() {

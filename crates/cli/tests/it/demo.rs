@@ -1,5 +1,6 @@
 //! The demonstration, whole, as `make demo` runs it.
 
+use crate::snapshot;
 use lifeboat_testkit::postgres::{Installation, scratch_directory};
 use std::process::Command;
 
@@ -13,6 +14,7 @@ fn both_disasters_are_recovered(installation: &Installation) {
     assert_eq!(output.status.code(), Some(0), "{talk}");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["holds"], true, "{report:#}");
+    snapshot!("demo", report);
     let [corruption, host_loss] = &report["disasters"].as_array().unwrap()[..] else { panic!("{report:#}") };
     assert!(corruption["comparison"]["equal"].as_u64().unwrap() > 0);
     assert!(corruption["target"].as_str().unwrap().starts_with("before:xid:"), "{report:#}");

@@ -2,6 +2,10 @@
 
 mod basics;
 mod demo;
+mod invariants;
+mod killed;
 mod protection;
 mod restoring;
+mod s3;
+mod secrets;
 mod world;

@@ -7,6 +7,8 @@ use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation};
 use lifeboat_vault::keys::Unlock;
 use lifeboat_vault::lease::{Acquired, Lease};
 use lifeboat_vault::{Copies, Scope, Vault, VaultCopy, address};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use zeroize::Zeroizing;
 pub struct Streaming {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    /// What it has said.
+    said: Vec<Value>,
 }
 
 impl Streaming {
@@ -27,21 +31,23 @@ impl Streaming {
         streaming
     }
 
-    fn run(world: &World, arguments: &[&str]) -> Self {
+    /// Starts a command that goes on, with `--json`.
+    pub fn run(world: &World, arguments: &[&str]) -> Self {
         let mut command = world.command(arguments);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines }
+        Self { child, lines, said: Vec::new() }
     }
 
     /// Waits for an event.
-    fn wait_for(&mut self, event: &str) -> serde_json::Value {
+    fn wait_for(&mut self, event: &str) -> Value {
         self.wait_until(event, |document| document["event"] == event)
     }
 
-    fn wait_until(&mut self, what: &str, is_it: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    fn wait_until(&mut self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         for line in &mut self.lines {
-            let document: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            let document: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            self.said.push(document.clone());
             if is_it(&document) {
                 return document;
             }
@@ -49,18 +55,23 @@ impl Streaming {
         panic!("it ended before `{what}`");
     }
 
-    /// As kill -9 does.
-    fn kill9(mut self) {
+    /// As kill -9 does. Returns what it has said.
+    fn kill9(mut self) -> Vec<Value> {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        std::mem::take(&mut self.said)
     }
 
     /// Asks it to stop as a supervisor does, and returns the event and the exit code.
-    pub fn stop(mut self) -> (serde_json::Value, Option<i32>) {
-        let pid = rustix::process::Pid::from_raw(self.child.id() as i32).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    pub fn stop(mut self) -> (Value, Option<i32>) {
+        self.ask_to_stop();
         let stopped = self.wait_for("stopped");
         (stopped, self.child.wait().unwrap().code())
+    }
+
+    fn ask_to_stop(&self) {
+        let pid = rustix::process::Pid::from_raw(self.child.id() as i32).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     }
 }
 
@@ -102,7 +113,9 @@ fn what_is_streamed_and_backed_up_is_seen_by_the_doctor_and_verified() {
     snapshot!("status", world.json(&["status"]));
     snapshot!("backup_verify", verified);
     snapshot!("vault_check", checked);
-    snapshot!("doctor_finding", document["findings"][0]);
+    let mut first = document.clone();
+    first["findings"].as_array_mut().unwrap().truncate(1);
+    snapshot!("doctor", first);
     let mut pruned = world.json(&["backup", "prune", "--dry-run"]);
     // Pieces go too, as far as the stream has joined them by now.
     let buried = pruned["services"][0]["buried"].as_array_mut().unwrap();
@@ -125,13 +138,14 @@ fn one_serve_acts_and_another_takes_over_when_it_is_killed() {
     let mut second = Streaming::run(&world, &serve);
     second.wait_for("waiting");
     let done = |event: &'static str, job: &'static str| {
-        move |document: &serde_json::Value| document["event"] == event && document["job"] == job
+        move |document: &Value| document["event"] == event && document["job"] == job
     };
     first.wait_until("a backup", done("succeeded", "baseBackup"));
     first.wait_until("its proof", done("succeeded", "verify"));
     let listed = world.json(&["backup", "list"]);
     assert_eq!(listed["restorePoints"][0]["state"], "verified", "{listed:#}");
-    first.kill9();
+    first.wait_until("what is at risk", |document| document["connected"] == true);
+    let mut said = first.kill9();
 
     second.wait_for("serving");
     second.wait_for("connected");
@@ -140,10 +154,34 @@ fn one_serve_acts_and_another_takes_over_when_it_is_killed() {
     let findings = examined["findings"].as_array().unwrap();
     let streamed = findings.iter().find(|finding| finding["check"] == "into the vault").unwrap();
     assert_eq!(streamed["level"], "ok", "{examined:#}");
-    let (_, code) = second.stop();
-    assert_eq!(code, Some(0));
+    second.ask_to_stop();
+    second.wait_until("its last word", |document| {
+        document["kind"] == "serve.event" && document["event"] == "stopped"
+    });
+    assert_eq!(second.child.wait().unwrap().code(), Some(0));
+    said.extend(std::mem::take(&mut second.said));
+    snapshot!("serve", events(&said));
     let left = std::fs::read_dir(world.path("scratch")).unwrap().count();
     assert_eq!(left, 0, "nothing of what was recovered is kept");
+}
+
+/// One of each event that comes whatever the timing, by what it is.
+fn events(said: &[Value]) -> Value {
+    let name = |document: &Value| {
+        let words = ["kind", "event", "job"].iter().filter_map(|word| document[word].as_str());
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let is_certain = |document: &&Value| {
+        let passing = ["joined", "interrupted", "alarmRaised", "alarmCleared", "suspended", "streamFailed"];
+        let is_passing = passing.iter().any(|event| document["event"] == *event);
+        !is_passing && document["job"] != "prune" && document["connected"] != false
+    };
+    let certain = said.iter().filter(is_certain);
+    certain
+        .map(|event| (name(event), event.clone()))
+        .collect::<BTreeMap<String, Value>>()
+        .into_iter()
+        .collect()
 }
 
 #[test]
@@ -194,13 +232,15 @@ fn wal_fetch_never_says_no_such_file_without_proof() {
         .join("pg_wal")
         .join(cluster.psql("SELECT pg_walfile_name(pg_switch_wal())").trim());
     let pushed = file.display().to_string();
-    world.run(&["wal", "push", "ledger-db", &pushed]).expect(0);
-    world.run(&["wal", "push", "ledger-db", &pushed]).expect(0);
+    let push = ["wal", "push", "ledger-db", &pushed];
+    snapshot!("wal_push", world.json(&push));
+    assert_eq!(world.json(&push)["outcome"], "alreadyThere");
     let name = file.file_name().unwrap().to_str().unwrap();
-    world.run(&["wal", "fetch", "ledger-db", name, "out", "--no-helper"]).expect(0);
+    snapshot!("wal_fetch", world.json(&["wal", "fetch", "ledger-db", name, "out", "--no-helper"]));
     assert_eq!(std::fs::read(world.path("out")).unwrap(), std::fs::read(&file).unwrap());
     let absent = "0000000100000000000000FF";
-    world.run(&["wal", "fetch", "ledger-db", absent, "out2", "--no-helper"]).expect(1);
+    let fetched = world.run(&["wal", "fetch", "ledger-db", absent, "out2", "--no-helper", "--json"]);
+    assert_eq!(fetched.expect(1).json()["outcome"], "absent");
     // A copy that is away may have it.
     let (here, away) = (world.copy("vault"), world.copy("not-mounted"));
     let fetch = ["wal", "fetch", "ledger-db", absent, "out2", "--no-helper", "--patience", "0s"];

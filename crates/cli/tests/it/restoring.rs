@@ -7,14 +7,14 @@ use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation};
 use serde_json::Value;
 
 /// A restored server that this test must end.
-struct Restored {
-    pid: i32,
+pub struct Restored {
+    pub pid: i32,
     address: String,
     installation: Installation,
 }
 
 impl Restored {
-    fn of(document: &Value, installation: &Installation) -> Self {
+    pub fn of(document: &Value, installation: &Installation) -> Self {
         let server = &document["server"];
         Self {
             pid: i32::try_from(server["pid"].as_i64().unwrap()).unwrap(),
@@ -23,7 +23,7 @@ impl Restored {
         }
     }
 
-    fn psql(&self, sql: &str) -> Result<String, String> {
+    pub fn psql(&self, sql: &str) -> Result<String, String> {
         let mut command = self.installation.command("psql");
         let output = command.args(["-XAtq", "-d", &self.address, "-c", sql]).output().unwrap();
         match output.status.success() {

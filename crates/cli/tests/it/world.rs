@@ -2,7 +2,8 @@
 
 use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// What opens every vault of these tests.
@@ -11,12 +12,14 @@ pub const PASSPHRASE: &str = "a passphrase for tests";
 /// One user's machine.
 pub struct World {
     scratch: tempfile::TempDir,
+    /// What is set there besides the passphrase.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 impl World {
     /// A machine with nothing on it.
     pub fn new() -> Self {
-        Self { scratch: lifeboat_testkit::postgres::scratch_directory() }
+        Self { scratch: lifeboat_testkit::postgres::scratch_directory(), environment: Vec::new() }
     }
 
     /// A machine with a server, a table `ledger` of 1000 rows on it, its plan and an empty vault.
@@ -34,8 +37,11 @@ impl World {
         self.scratch.path().join(name)
     }
 
-    /// The address of the vault's copy `name`.
+    /// The address of the vault's copy `name`: a directory here, unless it is an address already.
     pub fn copy(&self, name: &str) -> String {
+        if name.contains("://") {
+            return name.to_owned();
+        }
         format!("file://{}", self.path(name).display())
     }
 
@@ -44,7 +50,7 @@ impl World {
         self.plan_with_copies(connection, &["vault"]);
     }
 
-    /// The same, with a copy of the vault in each of these directories, one of which must have a write.
+    /// The same, with a copy of the vault in each of these places, one of which must have a write.
     pub fn plan_with_copies(&self, connection: &str, copies: &[&str]) {
         let copies: Vec<String> = copies.iter().map(|name| format!("{:?}", self.copy(name))).collect();
         let copies = copies.join(", ");
@@ -57,6 +63,14 @@ impl World {
         std::fs::write(self.path("lifeboat.yaml"), text).unwrap();
     }
 
+    /// Changes the plan: `from` must be in it.
+    #[track_caller]
+    pub fn change_plan(&self, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.path("lifeboat.yaml")).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(self.path("lifeboat.yaml"), text.replace(from, to)).unwrap();
+    }
+
     /// The binary, run in the scratch directory by someone who knows the passphrase.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
@@ -64,6 +78,7 @@ impl World {
         command.env("LIFEBOAT_PASSPHRASE", PASSPHRASE).env_remove("LIFEBOAT_PLAN").env("TZ", "UTC");
         let programs = Installation::all().into_iter().map(|installation| installation.bin_dir);
         command.env("LIFEBOAT_POSTGRES_BIN", std::env::join_paths(programs).unwrap());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -122,7 +137,7 @@ impl Ran {
 pub fn shape(value: &Value) -> Value {
     const TELLING: &[&str] = &[
         "kind", "event", "state", "level", "what", "code", "severity", "line", "column", "name", "scope",
-        "check",
+        "check", "outcome", "job",
     ];
     let of = |name: &str, field: &Value| match field {
         Value::String(text) if TELLING.contains(&name) && !text.contains("://") => field.clone(),
@@ -155,4 +170,44 @@ macro_rules! snapshot {
     ($name:literal, $document:expr) => {
         insta::assert_json_snapshot!($name, $crate::world::shape(&$document))
     };
+}
+
+/// `docs/commands.md` tells of each field that a snapshot holds: a shape that nobody can read about is not stable.
+#[test]
+fn what_is_printed_is_documented() {
+    fn fields(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(inside) => {
+                for (name, field) in inside {
+                    found.insert(name.clone());
+                    fields(field, found);
+                }
+            }
+            Value::Array(values) => values.iter().for_each(|value| fields(value, found)),
+            _ => {}
+        }
+    }
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(here.join("../../docs/commands.md")).unwrap();
+    let mut documents = 0;
+    for entry in std::fs::read_dir(here.join("tests/it/snapshots")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (_, document) = text.trim_start_matches("---\n").split_once("\n---\n").unwrap();
+        let mut document: Value = serde_json::from_str(document).unwrap();
+        // What an event of the journal holds is its own; `serve` is many documents, by name.
+        let events = document.get_mut("events").and_then(Value::as_array_mut).into_iter().flatten();
+        events.for_each(|event| event["record"]["data"] = Value::Null);
+        let mut found = BTreeSet::new();
+        match path.file_name().unwrap().to_str().unwrap().ends_with("__serve.snap") {
+            true => document.as_object().unwrap().values().for_each(|event| fields(event, &mut found)),
+            false => fields(&document, &mut found),
+        }
+        let is_told =
+            |name: &String| page.contains(&format!("`{name}`")) || page.contains(&format!("\"{name}\""));
+        let missing: Vec<&String> = found.iter().filter(|name| !is_told(name)).collect();
+        assert!(missing.is_empty(), "{}: docs/commands.md lacks {missing:?}", path.display());
+        documents += 1;
+    }
+    assert!(documents > 20, "{documents} snapshots");
 }

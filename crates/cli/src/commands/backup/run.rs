@@ -5,6 +5,7 @@
 //!   is asked for anything.
 
 use crate::commands::backup::list;
+use crate::failure::Next;
 use crate::output::Exit;
 use crate::pin::pin;
 use crate::points::PointView;
@@ -90,7 +91,7 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     let opened = settings.open().await?;
     let mut source = match &args.connection {
         Some(connection) => Source {
-            conninfo: settings::parse_conninfo(connection)?,
+            conninfo: settings::parse_conninfo(harmless(connection)?.as_str())?,
             data_directory: None,
             rate: None,
             level: args.level,
@@ -113,6 +114,14 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     }
     settings.output.warn("production has pages that it cannot read itself; the backup has them as they are");
     Ok(Exit::Findings)
+}
+
+/// A connection string as a plan may have it: without a password (secrets S1).
+fn harmless(connection: &str) -> anyhow::Result<lifeboat_plan::Conninfo> {
+    connection
+        .parse::<lifeboat_plan::Conninfo>()
+        .context("the connection string cannot be used")
+        .next("a password comes from PGPASSWORD, from ~/.pgpass, or from the plan's passwordFile")
 }
 
 /// Takes a base backup under the service's lease, journalled.
