@@ -3,7 +3,8 @@
 //! # Invariants
 //! - **D1 nothing old shows.** Files that the layer does not have are removed, its WAL too; what a layer stores
 //!   as a hole is made zero.
-//! - **D2 links are not followed out.** Only tablespaces, and a `pg_wal` kept elsewhere, are looked into.
+//! - **D2 links are not followed out.** Only tablespaces, and a `pg_wal` kept elsewhere, are looked into; of a
+//!   tablespace's directory only what is this version's, as clusters of several may share it.
 
 use super::files::remove;
 use super::{Marker, PID_FILE, RestoreError, RestoreOptions, failed};
@@ -34,55 +35,68 @@ pub(super) fn same_cluster(options: &RestoreOptions, marker: Option<&Marker>) ->
     Err(RestoreError::OtherCluster { path, found, wanted })
 }
 
-/// What is below `root` and not in the layer (D1).
-pub(super) fn in_the_way(root: &Path, index: &LayerIndex) -> Result<Vec<PathBuf>, Error> {
-    let mut found = Vec::new();
+/// What is below `root`, a cluster of this major version, and not in the layer (D1).
+pub(super) fn in_the_way(root: &Path, index: &LayerIndex, major: u32) -> Result<Vec<PathBuf>, Error> {
+    let mut search = Search { root, index, version_prefix: format!("PG_{major}_"), found: Vec::new() };
     if root.exists() {
-        look(root, "", index, 0, &mut found)?;
+        search.look("", 0)?;
     }
-    Ok(found)
+    Ok(search.found)
 }
 
-fn look(
-    root: &Path,
-    below: &str,
-    index: &LayerIndex,
-    depth: usize,
-    found: &mut Vec<PathBuf>,
-) -> Result<(), Error> {
-    if depth > DEPTH_LIMIT {
-        return Ok(());
-    }
-    for entry in std::fs::read_dir(root.join(below))? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let relative = match name.to_str() {
-            Some(name) if below.is_empty() => name.to_owned(),
-            Some(name) => format!("{below}/{name}"),
-            None => {
-                found.push(entry.path());
+struct Search<'a> {
+    root: &'a Path,
+    index: &'a LayerIndex,
+    /// How the directory begins that a cluster has in each of its tablespaces.
+    version_prefix: String,
+    found: Vec<PathBuf>,
+}
+
+impl Search<'_> {
+    fn look(&mut self, below: &str, depth: usize) -> Result<(), Error> {
+        if depth > DEPTH_LIMIT {
+            return Ok(());
+        }
+        let is_tablespace = Path::new(below).parent().is_some_and(|parent| parent == Path::new("pg_tblspc"));
+        for entry in std::fs::read_dir(self.root.join(below))? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if is_tablespace && !name.to_string_lossy().starts_with(&self.version_prefix) {
                 continue;
             }
-        };
-        let is_ours = relative == super::MARKER_FILE
-            || relative == PG_CONTROL_PATH
-            || relative == super::TABLESPACES_DIRECTORY;
-        if is_ours {
-            continue;
+            let relative = match name.to_str() {
+                Some(name) if below.is_empty() => name.to_owned(),
+                Some(name) => format!("{below}/{name}"),
+                None => {
+                    self.found.push(entry.path());
+                    continue;
+                }
+            };
+            let is_ours = relative == super::MARKER_FILE
+                || relative == PG_CONTROL_PATH
+                || relative == super::TABLESPACES_DIRECTORY;
+            if is_ours {
+                continue;
+            }
+            let kind = entry.file_type()?;
+            let is_kept_directory =
+                self.index.file(&relative).is_some_and(|file| file.kind == FileKind::Directory)
+                    || relative == "pg_wal"
+                    || relative == "pg_tblspc"
+                    || relative == "pg_wal/archive_status";
+            let is_kept_link = relative == "pg_wal" || below == "pg_tblspc";
+            if (kind.is_dir() && is_kept_directory) || (kind.is_symlink() && is_kept_link) {
+                self.look(&relative, depth + 1)?;
+            } else if self
+                .index
+                .file(&relative)
+                .is_none_or(|file| file.kind != FileKind::File || !kind.is_file())
+            {
+                self.found.push(entry.path());
+            }
         }
-        let kind = entry.file_type()?;
-        let is_kept_directory = index.file(&relative).is_some_and(|file| file.kind == FileKind::Directory)
-            || relative == "pg_wal"
-            || relative == "pg_tblspc"
-            || relative == "pg_wal/archive_status";
-        let is_kept_link = relative == "pg_wal" || below == "pg_tblspc";
-        if (kind.is_dir() && is_kept_directory) || (kind.is_symlink() && is_kept_link) {
-            look(root, &relative, index, depth + 1, found)?;
-        } else if index.file(&relative).is_none_or(|file| file.kind != FileKind::File || !kind.is_file()) {
-            found.push(entry.path());
-        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Removes what was found to be in the way.

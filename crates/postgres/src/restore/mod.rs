@@ -238,7 +238,7 @@ pub async fn plan(options: &RestoreOptions) -> Result<RestorePlan, RestoreError>
     room::check(&options.into, &tablespaces, index, is_over)?;
     // What an unfinished restore left needs no clearing: all of it is this point's.
     let removed = if marker.delta {
-        delta::in_the_way(&options.into, index).map_err(failed(&options.into))?
+        delta::in_the_way(&options.into, index, point.major).map_err(failed(&options.into))?
     } else {
         Vec::new()
     };

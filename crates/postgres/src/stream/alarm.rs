@@ -13,6 +13,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+#[cfg(test)]
+mod tests;
+
 /// Takes what the stream tells. Called from several tasks; must not block.
 pub type EventSink = Arc<dyn Fn(StreamEvent) + Send + Sync>;
 
@@ -280,7 +283,7 @@ impl fmt::Display for Alarm {
             ),
             Self::Disconnected { since, reason } => write!(
                 f,
-                "no WAL arrives since {since}: {reason}. What is committed meanwhile is not in the vault; production keeps it for when the connection is back"
+                "no WAL arrives since {since}: {reason}. What is committed meanwhile is not in the vault; production keeps it for when the connection is back. See whether the server runs and can be reached from here"
             ),
         }
     }

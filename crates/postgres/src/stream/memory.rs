@@ -130,8 +130,31 @@ fn merge(mut ranges: Vec<LsnRange>) -> Vec<LsnRange> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::Bench;
     use super::*;
     use lifeboat_base::Lsn;
+    use lifeboat_testkit::faulty::{Fault, FaultPlan, Select};
+
+    #[tokio::test]
+    async fn y1_what_is_in_too_few_copies_does_not_count() {
+        let bench = Bench::new(2).await;
+        let range = |start: u64, end| LsnRange { start: Lsn(start), end: Lsn(end) };
+        let put = async |start, bytes: &[u8]| bench.archive.put_piece(Timeline(1), Lsn(start), bytes).await;
+        put(0, &[1; 100]).await.unwrap();
+        bench.stores[1].set_plan(FaultPlan::none().on(Select::writes(), Fault::Fail));
+        put(100, &[2; 100]).await.unwrap_err();
+        bench.stores[1].set_plan(FaultPlan::none());
+        put(200, &[3; 100]).await.unwrap();
+        let seen = async || {
+            let mut memory = Memory::default();
+            memory.load(&bench.vault, &bench.service, &bench.archive).await.unwrap();
+            memory.coverage()[&Timeline(1)].stretches.clone()
+        };
+        // It is in the first copy, and the plan asks for two.
+        assert_eq!(seen().await, [range(0, 100), range(200, 300)]);
+        put(100, &[2; 100]).await.unwrap();
+        assert_eq!(seen().await, [range(0, 300)]);
+    }
 
     #[test]
     fn what_is_added_joins_what_is_there() {

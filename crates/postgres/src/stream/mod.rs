@@ -30,6 +30,8 @@ mod piecer;
 mod session;
 mod shared;
 mod start;
+#[cfg(test)]
+mod testing;
 mod uploads;
 mod watcher;
 

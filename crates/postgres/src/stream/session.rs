@@ -26,6 +26,9 @@ use lifeboat_vault::wal::WalArchive;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+#[cfg(test)]
+mod tests;
+
 /// Between two status messages when nothing else gives reason for one.
 pub(super) const STATUS_INTERVAL: Duration = Duration::from_secs(2);
 /// A vault that has failed, or said nothing, for so long is away; what passes sooner wakes nobody.

@@ -20,6 +20,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+#[cfg(test)]
+mod tests;
+
 /// Pieces that may be under way at once.
 pub(super) const UNDER_WAY_LIMIT: usize = 8;
 /// Reports of trouble that wait to be read; more say nothing new.

@@ -1,18 +1,51 @@
-//! What a backup and a restore cost where there is much of everything. By hand: it takes minutes.
+//! What a backup and a restore cost where there is much of everything.
 
 use crate::backup_fixture::{Bench, restored};
-use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation};
+use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation, give_to_server_user};
+use std::io::Read;
 use std::time::Instant;
 
 const TABLES: u32 = 100_000;
 /// DESIGN: memory does not grow with the database.
 const MEMORY_LIMIT_KIB: u64 = 256 << 10;
 
+/// What is backed up to see that memory does not grow with it.
+const BULK_BYTES: u64 = 320 << 20;
+/// For two workers: a pack each, one on its way, each of 16 MiB and once more sealed; and what the allocator
+/// does not give back.
+const BACKUP_LIMIT_KIB: u64 = 160 << 10;
+
 /// The most memory that this process ever had.
 fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Has the kernel forget what this process needed so far, but for what it holds now.
+fn forget_peak() {
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+}
+
+/// More data than a backup may hold, of the kind that no compression makes small.
+#[tokio::test(flavor = "multi_thread")]
+async fn b4_a_backup_holds_few_packs_however_much_there_is() {
+    let bench = Bench::new(1).await;
+    let cluster = Cluster::start(&Installation::newest(), &ClusterOptions::new());
+    let bulk = cluster.data_directory().join("bulk");
+    let mut noise = std::fs::File::open("/dev/urandom").unwrap().take(BULK_BYTES);
+    std::io::copy(&mut noise, &mut std::fs::File::create(&bulk).unwrap()).unwrap();
+    give_to_server_user(&bulk);
+    for local in [true, false] {
+        forget_peak();
+        let before = peak_kib();
+        let mut options = bench.backup_options(&cluster, local);
+        options.workers = 2;
+        let point = lifeboat_postgres::backup::run(&options).await.unwrap();
+        assert!(point.stored_bytes > BULK_BYTES, "{} bytes were stored", point.stored_bytes);
+        let grew = peak_kib() - before;
+        assert!(grew < BACKUP_LIMIT_KIB, "local {local}: it took {grew} KiB");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,9 @@ use lifeboat_testkit::faulty::{Fault, FaultPlan, OperationKind, Select};
 use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation};
 use lifeboat_vault::layer::{FileEntry, FileKind, LayerWriter};
 use lifeboat_vault::point::{RestorePoint, new_id};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 
@@ -45,16 +47,31 @@ fn count_gets(bench: &Bench) -> u64 {
     bench.stores[0].calls().iter().filter(|call| call.kind == OperationKind::Get).count() as u64
 }
 
-/// With one copy, a read that fails or lies ends the restore with the object's name; the same call then
-/// takes it up again.
+/// Each byte below a half-made directory is the restore point's, or not written yet.
+#[track_caller]
+fn assert_written_truly(half: &Path, whole: &BTreeMap<String, Vec<u8>>, what: &str) {
+    const BLOCK: usize = 8192;
+    // Production's at first, and set aside at the end.
+    for (name, found) in tree(half).into_iter().filter(|(name, _)| name != "postgresql.auto.conf") {
+        let wanted = whole.get(&name).unwrap_or_else(|| panic!("{what}: {name} is no file of the point"));
+        let is_true =
+            |(found, wanted): (&[u8], &[u8])| found == wanted || found.iter().all(|byte| *byte == 0);
+        let (found, wanted) = (found.chunks(BLOCK), wanted.chunks(BLOCK));
+        assert!(found.zip(wanted).all(is_true), "{what}: {name} has bytes that no seal vouched for");
+    }
+}
+
+/// With one copy, a read that fails or lies ends the restore with the object's name, and none of what was read
+/// is written; the same call then takes it up again.
 #[tokio::test]
-async fn r1_with_one_copy_a_bad_read_names_the_object_and_never_leaves_a_finished_directory() {
+async fn r1_r4_with_one_copy_a_bad_read_names_the_object_and_leaves_nothing_untrue_and_nothing_finished() {
     let (bench, point, whole) = prepared(1).await;
     let before = count_gets(&bench);
     let rehearsal = bench.restore(&point, "rehearsal").await.unwrap();
     let reads = count_gets(&bench) - before;
     std::fs::remove_dir_all(rehearsal).unwrap();
     assert!(reads >= 4, "an index and some packs are {reads} reads");
+    let truth = tree(&whole);
     for fault in READ_FAULTS {
         let mut ended = 0;
         for number in 1..=reads {
@@ -66,6 +83,9 @@ async fn r1_with_one_copy_a_bad_read_names_the_object_and_never_leaves_a_finishe
             if let Err(error) = outcome {
                 assert!(said(&error).contains("services/db/layers/"), "{what}: {}", said(&error));
                 assert!(!is_startable(&into), "{what}");
+                if into.exists() {
+                    assert_written_truly(&into, &truth, &what);
+                }
                 bench.restore(&point, "into").await.unwrap();
                 ended += 1;
             }
@@ -268,6 +288,42 @@ async fn r2_only_our_own_directories_are_touched() {
     std::fs::write(torn.join(restore::MARKER_FILE), "{\"serv").unwrap();
     let torn = bench.restore(&point, "torn").await.unwrap();
     assert_same_tree(&torn, &whole);
+}
+
+/// Links that lead out of an old directory, wherever one can stand: what they lead to is another's.
+#[tokio::test]
+async fn d2_a_delta_restore_follows_no_link_out_of_the_directory() {
+    let (bench, point, into) = prepared(1).await;
+    let fresh = bench.restore(&point, "fresh").await.unwrap();
+    let outside = bench.scratch.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    for name in ["dissertation.tex", "PG_VERSION", "0000"] {
+        std::fs::write(outside.join(name), "all of it").unwrap();
+    }
+    let table = tree(&into).into_keys().find(|path| path.starts_with("base/5/")).unwrap();
+    std::fs::remove_file(into.join(&table)).unwrap();
+    symlink(outside.join("dissertation.tex"), into.join(table)).unwrap();
+    std::fs::remove_dir_all(into.join("pg_xact")).unwrap();
+    symlink(&outside, into.join("pg_xact")).unwrap();
+    symlink(&outside, into.join("base/4711")).unwrap();
+    symlink(outside.join("dissertation.tex"), into.join("notes")).unwrap();
+    symlink(&outside, into.join("pg_tblspc/4711")).unwrap();
+    // A tablespace's directory has room for clusters of several versions.
+    let tablespace =
+        std::fs::read_link(into.join(format!("pg_tblspc/{}", point.tablespaces[0].oid))).unwrap();
+    let another = tablespace.join("PG_9_201008051/5");
+    std::fs::create_dir_all(&another).unwrap();
+    std::fs::write(another.join("16384"), "another cluster's").unwrap();
+
+    let options = RestoreOptions { delta: true, ..bench.restore_options(&point, "whole") };
+    restored(&options).await.unwrap();
+    for name in ["dissertation.tex", "PG_VERSION", "0000"] {
+        assert_eq!(std::fs::read_to_string(outside.join(name)).unwrap(), "all of it", "{name}");
+    }
+    assert_eq!(std::fs::read_to_string(another.join("16384")).unwrap(), "another cluster's");
+    std::fs::remove_dir_all(tablespace.join("PG_9_201008051")).unwrap();
+    std::fs::remove_file(into.join("pg_tblspc/4711")).unwrap();
+    assert_same_tree(&into, &fresh);
 }
 
 async fn layer_of(bench: &Bench, path: &str, length: u64) -> String {

@@ -3,6 +3,7 @@
 use super::*;
 use lifeboat_postgres::client::{Advice, Connection, Purpose};
 use lifeboat_postgres::slot;
+use lifeboat_testkit::faulty::{Fault, OperationKind, Select};
 use lifeboat_testkit::postgres::{ClusterOptions, scratch_directory};
 use std::process::Command;
 
@@ -66,28 +67,37 @@ async fn m1_wal_that_outgrew_the_slot_is_a_hole_with_a_name() {
     }
 }
 
+/// As while the vault does not keep up: the stream runs, and says so in time.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slot_that_grows_is_told_before_the_limit() {
+async fn k1_a_slot_that_grows_under_a_running_stream_is_told_before_the_limit() {
     let options = ClusterOptions::new().wal_segment_mib(1).set("max_slot_wal_keep_size", "16MB");
     let cluster = Cluster::start(&Installation::newest(), &options);
     let vault = TestVault::new().await;
     let stream = vault.stream(&cluster);
     let end = write(&cluster, 10);
     stream.wait_durable(end);
-    stream.stop().await;
     let mut sql = Connection::connect(&conninfo(&cluster.conninfo()), Purpose::Sql).await.unwrap();
     let limits = SlotLimits::default();
     let health = slot::watch(&mut sql, SLOT).await.unwrap();
     assert_eq!(slot::assess(SLOT, "db", &health, &limits), None, "{health:?}");
+    vault.store.set_plan(FaultPlan::none().on(Select::kind(OperationKind::Create), Fault::Unavailable));
     until("pressure", || {
         write(&cluster, 2000);
         let status = cluster.psql("select safe_wal_size < 4 * 1024 * 1024 from pg_replication_slots");
         (status == "t").then_some(())
     });
     let health = slot::watch(&mut sql, SLOT).await.unwrap();
-    let alarm = slot::assess(SLOT, "db", &health, &limits);
-    assert_eq!(alarm.map(|alarm| alarm.kind()), Some(AlarmKind::SlotPressure), "{health:?}");
-    assert!(health.exists && !health.active && health.retained_bytes > 8 << 20, "{health:?}");
+    assert!(health.exists && health.active && health.retained_bytes > 8 << 20, "{health:?}");
+    let told = stream.wait_alarm(AlarmKind::SlotPressure);
+    assert!(told.to_string().contains("max_slot_wal_keep_size=16.0 MiB"), "{told}");
+    assert_eq!(stream.alarms(AlarmKind::SlotLost), [], "it was told too late");
+
+    vault.store.set_plan(FaultPlan::none());
+    stream.wait_durable(flushed(&cluster));
+    stream.wait_event("the end of it", |e| matches!(e, StreamEvent::Cleared(AlarmKind::SlotPressure)));
+    assert_eq!(stream.alarms(AlarmKind::SlotPressure).len(), 1, "told once");
+    assert_eq!(stream.alarms(AlarmKind::Hole), []);
+    stream.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

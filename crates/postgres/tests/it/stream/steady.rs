@@ -2,7 +2,9 @@
 
 use super::*;
 use lifeboat_postgres::client::{Connection, Purpose};
+use lifeboat_testkit::faulty::{Call, OperationKind};
 use lifeboat_testkit::postgres::ClusterOptions;
+use lifeboat_vault::names;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn m1_under_load_and_kills_no_byte_is_missing_or_other() {
@@ -165,4 +167,33 @@ async fn a_server_that_stays_away_is_an_alarm_until_it_is_back() {
     stream.wait_durable(write(&cluster, 10));
     until("no exposure", || stream.exposure.borrow().since.is_none().then_some(()));
     stream.stop().await;
+}
+
+/// Archives have 100 000s of objects, and a network that flaps must not list them each time.
+#[tokio::test(flavor = "multi_thread")]
+async fn y2_the_vault_is_listed_once_and_not_at_every_reconnect() {
+    let cluster = Cluster::start(&Installation::newest(), &ClusterOptions::new());
+    let vault = TestVault::new().await;
+    let stream = vault.stream(&cluster);
+    let end = write(&cluster, 10);
+    stream.wait_durable(end);
+    let whole = names::wal(&vault.service, vault.archive().await.cluster().system_id);
+    let listings = || {
+        let is_one = |call: &Call| call.kind == OperationKind::List && call.path == whole;
+        vault.store.calls().iter().filter(|call| is_one(call)).count()
+    };
+    let before = listings();
+    assert!(before > 0);
+    for reconnects in 1..=3 {
+        cluster.psql("select pg_terminate_backend(pid) from pg_stat_replication");
+        until("another connection", || {
+            let is_one = |event: &StreamEvent| matches!(event, StreamEvent::Connected { .. });
+            (stream.events().into_iter().filter(is_one).count() > reconnects).then_some(())
+        });
+        let end = write(&cluster, 10);
+        stream.wait_durable(end);
+    }
+    assert_eq!(listings(), before);
+    stream.stop().await;
+    vault.assert_holds(&cluster, end).await;
 }

@@ -70,6 +70,29 @@ async fn u1_faults_at_many_requests_leave_no_hole() {
     }
 }
 
+/// What has arrived is worth the more the less there is of the server that sent it.
+#[tokio::test(flavor = "multi_thread")]
+async fn t4_what_arrived_before_the_primary_was_lost_is_in_the_vault() {
+    let cluster = Cluster::start(&Installation::newest(), &ClusterOptions::new());
+    let vault = TestVault::new().await;
+    let stream = vault.stream(&cluster);
+    let end = write(&cluster, 100);
+    stream.wait_durable(end);
+    vault.store.set_plan(FaultPlan::none().on(Select::kind(OperationKind::Create), Fault::Unavailable));
+    let end = write(&cluster, 100);
+    until("all has arrived", || {
+        let question = "select write_lsn >= pg_current_wal_flush_lsn() from pg_stat_replication";
+        (cluster.psql(question) == "t").then_some(())
+    });
+    cluster.kill9();
+    cluster.erase_data_directory();
+    assert!(stream.exposure.borrow().durable < end, "the vault had it before");
+    vault.store.set_plan(FaultPlan::none());
+    stream.wait_durable(end);
+    stream.stop().await;
+    assert!(vault.stretch(1).await.end >= end);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_while_the_vault_is_away_says_what_it_leaves() {
     let cluster = Cluster::start(&Installation::newest(), &ClusterOptions::new());
