@@ -1,3 +1,5 @@
+//! Attacks on what an alarm promises.
+
 use super::super::testing::sink;
 use super::*;
 

@@ -1,3 +1,5 @@
+//! Attacks on the joining: a segment that is not whole, and pieces that nobody joined.
+
 use super::super::testing::{Bench, SEGMENT_BYTES, noise};
 use super::*;
 use lifeboat_vault::wal::Fetched;

@@ -1,3 +1,5 @@
+//! Attacks on a session: a server that falls silent, a vault that takes nothing.
+
 use super::super::alarm::Alarm;
 use super::super::piecer::PIECE_BYTES;
 use super::super::testing::{Bench, SEGMENT_BYTES, noise};

@@ -1,3 +1,5 @@
+//! Attacks on the uploads: a vault that takes nothing, and one that has other bytes.
+
 use super::super::testing::{Bench, SEGMENT_BYTES, noise};
 use super::*;
 use lifeboat_testkit::faulty::{Fault, FaultPlan, OperationKind, Select};
