@@ -12,7 +12,7 @@ use crate::settings::Settings;
 use anyhow::{Context, anyhow, bail};
 use lifeboat_base::Lsn;
 use lifeboat_postgres::client::{Connection, Conninfo, Purpose};
-use lifeboat_postgres::restore::{MARKER_FILE, end_recovery};
+use lifeboat_postgres::restore::{MARKER_FILE, end_recovery, link_made_by_replay};
 use lifeboat_postgres::server::conninfo_value;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -66,6 +66,7 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<Exit> {
         .context("the restored server does not answer")
         .next("start it with the command that `lifeboat restore` printed, or restore with --start")?;
     let opened_at = must_wait_at_its_target(&mut sql).await?;
+    link_made_by_replay(&directory).context("the server was not opened")?;
     let row = sql.query_one(&format!("SELECT pg_promote(true, {})", LIMIT.as_secs())).await;
     let row = row.context("the server was not promoted")?;
     if row.at(0) != Some("t") {

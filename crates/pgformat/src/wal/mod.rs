@@ -6,6 +6,7 @@
 mod content;
 mod end;
 mod heap;
+mod location;
 mod page;
 mod reader;
 mod record;
@@ -19,6 +20,7 @@ mod xact;
 pub use content::{Content, DecodeError, Locators, Oids, WalTime, Xids};
 pub use end::{End, EndReason};
 pub use heap::HeapTruncate;
+pub use location::{Change, may_begin_inside, without_location};
 pub use page::{WAL_PAGE_SIZE_BYTES, WalPageError, WalPageHeader, WalSegmentIdentity};
 pub use reader::{Feed, RECORD_LIMIT_BYTES, ReaderOptions, RecordReader, Start, Step};
 pub use record::{BlockReference, Layout, RECORD_HEADER_SIZE_BYTES, Record, RecordHeader};

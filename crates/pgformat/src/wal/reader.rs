@@ -159,6 +159,12 @@ impl RecordReader {
         self.valid_end
     }
 
+    /// Whether a record that is wanted, or may be, has begun and not ended.
+    #[must_use]
+    pub fn is_inside_wanted(&self) -> bool {
+        matches!(self.phase, Phase::Assemble { .. })
+    }
+
     /// The timeline of the newest page seen.
     #[must_use]
     pub fn timeline(&self) -> Option<Timeline> {

@@ -42,11 +42,16 @@ impl Writer {
 
     /// A record with `main_bytes` of main data; returns where it begins.
     fn record(&mut self, rmgr: Rmgr, info: u8, main_bytes: usize) -> Lsn {
-        self.unfinished(rmgr, info, main_bytes, usize::MAX)
+        self.write(rmgr, info, &vec![0xAB; main_bytes], usize::MAX)
     }
 
     /// The same, but the server crashed after `written` bytes of it.
     fn unfinished(&mut self, rmgr: Rmgr, info: u8, main_bytes: usize, written: usize) -> Lsn {
+        self.write(rmgr, info, &vec![0xAB; main_bytes], written)
+    }
+
+    fn write(&mut self, rmgr: Rmgr, info: u8, main: &[u8], written: usize) -> Lsn {
+        let main_bytes = main.len();
         if self.bytes.len().is_multiple_of(WAL_PAGE_SIZE_BYTES) {
             self.page_header(0, 0);
         }
@@ -58,7 +63,7 @@ impl Writer {
         record.extend([info, rmgr.0, 0, 0]);
         let mut body = vec![254];
         body.extend((main_bytes as u32).to_le_bytes());
-        body.resize(5 + main_bytes, 0xAB);
+        body.extend(main);
         let crc = crc32c::crc32c_append(crc32c::crc32c(&body), &record);
         record.extend(crc.to_le_bytes());
         record.extend(body);
@@ -242,4 +247,48 @@ fn reading_begins_at_the_first_record_of_a_page() {
     let mut feed = reader.feed(&writer.bytes[at.bytes_since(Lsn(START)) as usize..]);
     assert!(matches!(feed.next(), Step::Record(record) if record.lsn == at));
     assert_eq!(LONG_HEADER_SIZE_BYTES as u64, lsns[0].bytes_since(Lsn(START)));
+}
+
+/// Wherever a segment ends in the record: each segment is changed by itself, and together they read.
+#[test]
+fn a_tablespace_loses_its_location_across_the_ends_of_segments() {
+    let path = b"/var/lib/production/space";
+    let main = [&16384u32.to_le_bytes()[..], path, &[0]].concat();
+    let size = SegmentSize::new(SEGMENT_BYTES).unwrap();
+    // Records begin at multiples of 8: each way in which the end of a segment can cut one.
+    for before_end in (8..120).step_by(8) {
+        let mut writer = Writer::new();
+        let room = |writer: &Writer| SEGMENT_BYTES - writer.bytes.len() as u64 % SEGMENT_BYTES;
+        while room(&writer) > 20_000 {
+            writer.record(Rmgr::HEAP, 0, 4000);
+        }
+        while room(&writer) > before_end + 64 {
+            writer.record(Rmgr::HEAP, 0, 3);
+        }
+        let filler = room(&writer) - before_end - 29;
+        writer.record(Rmgr::HEAP, 0, filler as usize);
+        assert_eq!(room(&writer), before_end);
+        let created = writer.write(Rmgr::TABLESPACE, 0, &main, usize::MAX);
+        writer.record(Rmgr::HEAP, 0, 200);
+        writer.zeros_to(SEGMENT_BYTES as usize);
+        let mut bytes = writer.bytes.clone();
+        assert_eq!(bytes.len() as u64, 2 * SEGMENT_BYTES);
+        let crosses = created.0 + 24 + 5 + main.len() as u64 > START + SEGMENT_BYTES;
+        assert_eq!(may_begin_inside(&bytes[SEGMENT_BYTES as usize..]), crosses, "{before_end}");
+
+        let wanted = ReaderOptions { wanted: RmgrSet::of(&[Rmgr::TABLESPACE]), ..options() };
+        let mut reader = RecordReader::new(wanted, Start::Anywhere(Lsn(START)));
+        let mut feed = reader.feed(&writer.bytes);
+        let Step::Record(record) = feed.next() else { panic!("no record") };
+        let changes = without_location(&record, size).unwrap();
+        assert_eq!((record.lsn, changes.len()), (created, 5));
+        for change in changes {
+            bytes[change.at.bytes_since(Lsn(START)) as usize] = change.byte;
+        }
+        let mut reader = RecordReader::new(wanted, Start::Anywhere(Lsn(START)));
+        let mut feed = reader.feed(&bytes);
+        let Step::Record(record) = feed.next() else { panic!("the CRC is wrong") };
+        assert!(matches!(record.content().unwrap(), Content::TablespaceCreate { path: b"", .. }));
+        assert_eq!(without_location(&record, size).unwrap(), []);
+    }
 }

@@ -10,6 +10,7 @@
 use super::ahead::Ahead;
 use super::wire::{Reply, Request, address, read_line, write_line};
 use super::{DEFAULT_PATIENCE, Fetcher};
+use crate::restore::MARKER_FILE;
 use lifeboat_base::{Clock, error_chain};
 use lifeboat_vault::wal::WalArchive;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -35,6 +36,8 @@ pub struct HelperOptions {
     pub archive: WalArchive,
     /// The socket to be made.
     pub socket: PathBuf,
+    /// Whether the server is a restored one, which must not come near production's tablespaces (X5).
+    pub is_isolated: bool,
     /// The user and group of the server, if it does not run as ourselves.
     pub owner: Option<(u32, u32)>,
     /// The data directory; when it is gone, so is the helper.
@@ -50,12 +53,13 @@ pub struct HelperOptions {
 }
 
 impl HelperOptions {
-    /// Read ahead 64 MiB; end after ten idle minutes.
+    /// Read ahead 64 MiB; end after ten idle minutes. The directory tells whether it is a restored one.
     #[must_use]
     pub fn new(archive: WalArchive, socket: PathBuf, data_directory: PathBuf, clock: Arc<dyn Clock>) -> Self {
         Self {
             archive,
             socket,
+            is_isolated: data_directory.join(MARKER_FILE).exists(),
             owner: None,
             data_directory,
             read_ahead_bytes: 64 << 20,
@@ -99,7 +103,7 @@ pub async fn serve_helper(options: HelperOptions, ready: impl FnOnce()) -> Resul
     let listener = listen(&options).await?;
     let _socket = RemovedAtEnd(options.socket.clone());
     ready();
-    let fetcher = Fetcher::new(options.archive.clone(), options.patience);
+    let fetcher = Fetcher::new(options.archive.clone(), options.patience).isolated(options.is_isolated);
     let ahead = Arc::new(Ahead::new(fetcher, options.read_ahead_bytes));
     let clock = options.clock.clone();
     let start = clock.monotonic();

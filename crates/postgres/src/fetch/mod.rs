@@ -10,12 +10,15 @@
 //! - **X3 what it says it is.** A segment's first page names the cluster and the place that were asked for.
 //! - **X4 no guessing at the end.** Where the vault ends inside a segment, zeros follow, at which PostgreSQL
 //!   stops; targets are always given, so that stopping early is an error there (`target`).
+//! - **X5 production's places stay its own.** What a restored server replays names no directory of production's
+//!   as a tablespace ([`Fetcher::isolated`]).
 //!
 //! Deliberately absent: which moment to recover to (`target`), and starting the helper (`cli`).
 
 mod ahead;
 mod client;
 mod helper;
+mod isolate;
 mod wire;
 
 use lifeboat_base::{Lsn, ServiceName, SystemId, Timeline};
@@ -220,13 +223,20 @@ pub(crate) struct Found {
 pub struct Fetcher {
     archive: WalArchive,
     patience: Duration,
+    is_isolated: bool,
 }
 
 impl Fetcher {
     /// From `archive`, asking a vault that does not answer for as long as `patience`.
     #[must_use]
     pub fn new(archive: WalArchive, patience: Duration) -> Self {
-        Self { archive, patience }
+        Self { archive, patience, is_isolated: false }
+    }
+
+    /// For a server that a restore made (X5): new tablespaces are directories of its own.
+    #[must_use]
+    pub fn isolated(self, is_isolated: bool) -> Self {
+        Self { is_isolated, ..self }
     }
 
     /// Brings the file that PostgreSQL calls `name` (`%f`) to `to` (`%p`).
@@ -283,6 +293,11 @@ impl Fetcher {
             }
         };
         self.must_be(name, file, &bytes)?;
+        let bytes = if self.is_isolated {
+            isolate::isolate(&self.archive, file, bytes).await.map_err(failed)?
+        } else {
+            bytes
+        };
         Ok(Some(Found { bytes, is_final }))
     }
 

@@ -19,6 +19,7 @@ mod files;
 mod marker;
 mod room;
 mod settings;
+mod tablespaces;
 
 use lifeboat_base::{ByteCount, ServiceName, SystemId};
 use lifeboat_vault::Vault;
@@ -31,6 +32,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 pub use marker::{MARKER_FILE, Marker};
 pub use settings::{Recovery, Stop, end_recovery, strip_recovery_settings};
+pub use tablespaces::link_made_by_replay;
 
 /// Threads that open, decompress and write.
 pub const DEFAULT_WORKERS: usize = 2;

@@ -4,7 +4,7 @@ use super::account::Account;
 use super::configuration::{Configuration, configure, conninfo_value, escape};
 use super::install::Installation;
 use crate::client::{ClientError, Connection, Conninfo, ConninfoError, Purpose};
-use crate::restore::{Stop, end_recovery, running_server};
+use crate::restore::{RestoreError, Stop, end_recovery, link_made_by_replay, running_server};
 use lifeboat_base::Lsn;
 use lifeboat_pgformat::{ControlError, ControlFile, PG_CONTROL_PATH};
 use rustix::process::{Pid, Signal, kill_process};
@@ -61,6 +61,9 @@ pub enum ServerError {
         /// What is wrong with it.
         source: ControlError,
     },
+    /// Tablespaces that replay made.
+    #[error("the tablespaces that were made since the backup cannot be put in their place")]
+    Tablespaces(#[source] RestoreError),
     /// It ended.
     #[error("the server ended before it was ready; its log, {}, ends with:\n{tail}", log.display())]
     Ended {
@@ -258,6 +261,7 @@ impl Server {
     /// # Errors
     /// [`ServerError`].
     pub async fn promote(&mut self) -> Result<(), ServerError> {
+        link_made_by_replay(&self.directory).map_err(ServerError::Tablespaces)?;
         // What `pg_ctl promote` does: it needs no role.
         let signal = self.directory.join("promote");
         File::create(&signal).map_err(file_error(&signal))?;

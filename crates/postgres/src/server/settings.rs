@@ -82,6 +82,8 @@ pub fn isolation(
         ("archive_cleanup_command", text("")),
         ("recovery_min_apply_delay", text("0")),
         ("hot_standby", text("on")),
+        // Tablespaces made since the backup are directories until the server is opened (`fetch`, X5).
+        ("allow_in_place_tablespaces", text("on")),
         // What was restored is synced already; one call syncs what is not.
         ("recovery_init_sync_method", text("syncfs")),
         ("max_connections", (needs.connections * HEADROOM).to_string()),

@@ -7,7 +7,8 @@ use lifeboat_postgres::fetch::{HelperOptions, request, serve_helper};
 use lifeboat_postgres::restore::{self, RestoreOptions};
 use lifeboat_postgres::server::{self, Server, ServerError, StartOptions};
 use lifeboat_postgres::target::{Resolved, Target, reached, resolve};
-use lifeboat_testkit::postgres::{Cluster, Installation, give_to_server_user};
+use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation, give_to_server_user};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,6 +18,20 @@ const FILE: &str = "LIFEBOAT_TEST_FILE";
 const TO: &str = "LIFEBOAT_TEST_TO";
 /// Of a recovery: its directory and its socket bear it.
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
+
+/// Every file below a directory, with its content.
+fn tree(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(root).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(tree(&path));
+        } else {
+            found.insert(path.clone(), std::fs::read(&path).unwrap());
+        }
+    }
+    found
+}
 
 /// What PostgreSQL runs: this test's own program, as `restore_command`.
 #[test]
@@ -62,7 +77,7 @@ async fn recover(world: &World, resolved: &Resolved, promote: bool) -> Result<St
         point: resolved.point.clone(),
         recovery: resolved.recovery(restore_command),
         into: into.clone(),
-        tablespaces: std::collections::BTreeMap::new(),
+        tablespaces: BTreeMap::new(),
         owner: account.map(server::Account::pair),
         delta: false,
         workers: 2,
@@ -188,4 +203,60 @@ async fn x1_a_server_whose_wal_is_lost_on_the_way_does_not_open() {
     let error = recover(&world, &resolved, false).await.unwrap_err();
     // It ends by itself, before or while it is asked how far it is.
     assert!(matches!(error, ServerError::Ended { .. } | ServerError::Client(_)), "{error}");
+}
+
+/// On production's own machine, with tablespaces made since the backup: the recovered server has its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn x5_a_recovered_server_never_touches_productions_tablespaces() {
+    for installation in Installation::all() {
+        let world = World::start(&installation, &options()).await;
+        let cluster = &world.cluster;
+        cluster.psql("CREATE TABLE ledger (i int)");
+        let place = |name: &str| {
+            let place = cluster.scratch().join(name);
+            std::fs::create_dir(&place).unwrap();
+            give_to_server_user(&place);
+            place
+        };
+        let (old, new) = (place("old space"), place("new space"));
+        cluster.psql(&format!("CREATE TABLESPACE old LOCATION '{}'", old.display()));
+        cluster.psql("CREATE TABLE before_backup TABLESPACE old AS SELECT 1 AS i");
+        world.backup().await;
+        cluster.psql(&format!("CREATE TABLESPACE new LOCATION '{}'", new.display()));
+        cluster.psql("CREATE TABLE since (i int) TABLESPACE new");
+        cluster.psql("INSERT INTO since SELECT g FROM generate_series(1, 1000) g");
+        cluster.psql("INSERT INTO ledger SELECT count(*) FROM since");
+        world.archive_all().await;
+        cluster.psql("CHECKPOINT");
+        let before = (tree(&old), tree(&new));
+        assert!(!before.0.is_empty() && !before.1.is_empty());
+
+        let resolved = resolve(&world.vault, &world.service, &Target::Latest, None).await.unwrap();
+        let rows = recover(&world, &resolved, true).await.unwrap();
+        assert_eq!(rows, "1000");
+        let restored = std::fs::read_dir(world.scratch.path()).unwrap().map(|entry| entry.unwrap().path());
+        let restored = restored.filter(|path| path.join("PG_VERSION").exists()).max().unwrap();
+        let revived =
+            Cluster::open(&installation, &restored, &ClusterOptions::new().set("archive_mode", "off"));
+        assert_eq!(revived.psql("SELECT count(*) FROM since"), "1000");
+        for link in std::fs::read_dir(restored.join("pg_tblspc")).unwrap() {
+            let target = std::fs::read_link(link.unwrap().path()).unwrap();
+            assert!(target.starts_with(&restored), "{}", target.display());
+        }
+        revived.psql("INSERT INTO since VALUES (0)");
+        revived.psql("DROP TABLE before_backup");
+        revived.psql("CHECKPOINT");
+        assert!((tree(&old), tree(&new)) == before, "production's files changed");
+        // It is a server like any other, and can be backed up and lost in its turn.
+        let bench = crate::backup_fixture::Bench::new(1).await;
+        for (local, into) in [(true, "local"), (false, "remote")] {
+            let point = bench.backup(&revived, local).await.unwrap();
+            let again = bench.revive(&installation, &point, into).await;
+            assert_eq!(again.psql("SELECT count(*) FROM since"), "1001");
+            again.psql("DROP TABLE since");
+        }
+        assert_eq!(revived.psql("SELECT count(*) FROM since"), "1001");
+        drop(revived);
+        assert!((tree(&old), tree(&new)) == before, "production's files changed");
+    }
 }

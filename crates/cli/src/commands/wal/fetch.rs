@@ -10,6 +10,7 @@ use crate::settings::Settings;
 use anyhow::Context;
 use lifeboat_base::{ServiceName, parse_duration};
 use lifeboat_postgres::fetch::{self, Delivery, Fetcher};
+use lifeboat_postgres::restore::MARKER_FILE;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -94,5 +95,6 @@ async fn without_helper(
         }
     }
     let archive = fetch::archive(&opened.vault, &args.service, system).await?;
-    Ok(Fetcher::new(archive, args.patience).deliver(&args.file, to).await)
+    let is_restored = here.join(MARKER_FILE).exists();
+    Ok(Fetcher::new(archive, args.patience).isolated(is_restored).deliver(&args.file, to).await)
 }
