@@ -2,6 +2,7 @@
 //!
 //! Scopes: `vault`, `plan`, and for each service `backup`, `verify`, `restore`, `stream`, `prune`.
 
+use crate::points::State;
 use anyhow::Context;
 use jiff::Timestamp;
 use lifeboat_base::ServiceName;
@@ -90,11 +91,18 @@ pub async fn records(vault: &Vault, scope: &Scope) -> anyhow::Result<Vec<Record>
     Ok(records)
 }
 
+/// It came back and answered all with yes.
+pub const VERIFIED: &str = "verify.succeeded";
+/// It came back, and something was answered with no, or could not be asked.
+pub const DOUBTED: &str = "verify.doubtful";
+/// It did not come back, or not as it was.
+pub const FAILED: &str = "verify.failed";
+
 /// What verifying a restore point brought last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// Whether it came back and answered.
-    pub good: bool,
+    /// What became of it.
+    pub state: State,
     /// When.
     pub time: Timestamp,
     /// In a sentence.
@@ -108,13 +116,14 @@ pub struct Verdict {
 pub async fn verdicts(vault: &Vault, service: &ServiceName) -> anyhow::Result<BTreeMap<String, Verdict>> {
     let mut verdicts = BTreeMap::new();
     for record in records(vault, &Scope::service(service, VERIFY)).await? {
-        let good = match record.kind.as_str() {
-            "verify.succeeded" => true,
-            "verify.failed" => false,
+        let state = match record.kind.as_str() {
+            VERIFIED => State::Verified,
+            DOUBTED => State::Doubtful,
+            FAILED => State::Failed,
             _ => continue,
         };
         let text = |key: &str| record.data.get(key).and_then(|value| value.as_str()).unwrap_or_default();
-        let verdict = Verdict { good, time: record.time, detail: text("detail").to_owned() };
+        let verdict = Verdict { state, time: record.time, detail: text("detail").to_owned() };
         verdicts.insert(text("point").to_owned(), verdict);
     }
     Ok(verdicts)

@@ -19,6 +19,8 @@ pub enum State {
     Written,
     /// It was recovered, and answered.
     Verified,
+    /// It was recovered, and something was answered with no, or could not be asked.
+    Doubtful,
     /// It was not recovered.
     Failed,
 }
@@ -30,6 +32,7 @@ impl State {
         match self {
             Self::Written => "written",
             Self::Verified => "verified",
+            Self::Doubtful => "DOUBTFUL",
             Self::Failed => "FAILED",
         }
     }
@@ -87,11 +90,7 @@ impl PointView {
     pub fn new(point: &RestorePoint, verdict: Option<&Verdict>) -> Self {
         let point = point.clone();
         Self {
-            state: match verdict {
-                None => State::Written,
-                Some(verdict) if verdict.good => State::Verified,
-                Some(_) => State::Failed,
-            },
+            state: verdict.map_or(State::Written, |verdict| verdict.state),
             verified_at: verdict.map(|verdict| verdict.time),
             verified_detail: verdict.map(|verdict| verdict.detail.clone()),
             id: point.id,

@@ -8,6 +8,7 @@ pub mod backup;
 pub mod catalogue;
 pub mod client;
 pub mod fetch;
+pub mod lineage;
 pub mod push;
 pub mod restore;
 pub mod search;

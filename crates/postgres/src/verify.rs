@@ -1,9 +1,11 @@
 //! Looks at a recovered server: every page of every table, every index, and the plan's own questions.
 //!
 //! # Invariants
-//! - **Y1 could not is not did.** A check that could not run fails, and says so.
+//! - **Y1 could not is not did.** A check that could not run has not passed, and says so.
 //! - **Y2 this machine is no verdict.** What failed for want of room or memory here says nothing about a restore
 //!   point; see [`is_of_this_machine`].
+//! - **Y3 a question condemns nothing.** Only damage does: a point that recovers, and of which a question was
+//!   answered with no, or a page was damaged on production already, may be the best there is.
 //!
 //! Deliberately absent: recovering it, and recording the outcome, which are the caller's.
 
@@ -15,6 +17,8 @@ use serde::Serialize;
 
 /// Of a query's answer, what the outcome keeps.
 const ANSWER_LIMIT_BYTES: usize = 200;
+/// SQLSTATEs that speak of damage: data or an index corrupted, a file that is not there, an I/O error.
+const DAMAGE: [&str; 4] = ["XX001", "XX002", "58P01", "58030"];
 /// What the system and PostgreSQL say when a machine has too little of something. Servers of ours speak English.
 const WANTS: [&str; 6] = [
     "No space left on device",
@@ -37,14 +41,26 @@ pub struct Check {
     pub query: String,
 }
 
+/// What a check says about a restore point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    /// It holds.
+    Passed,
+    /// It does not hold, or could not be looked at: a person has to look (Y3).
+    Doubtful,
+    /// The restore point does not give back what was on production.
+    Failed,
+}
+
 /// How one check went.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckOutcome {
     /// Its name.
     pub name: String,
-    /// Whether it holds.
-    pub passed: bool,
+    /// What it says.
+    pub outcome: Outcome,
     /// What was answered, or why nothing was.
     pub answer: String,
 }
@@ -77,6 +93,13 @@ pub async fn examine(
     checks: &[Check],
 ) -> Result<Vec<CheckOutcome>, ExamineError> {
     let mut connection = server.answering().await.map_err(ExamineError::Server)?;
+    // Whatever production called it: only a superuser may look into everything.
+    let superuser =
+        "SELECT rolname FROM pg_catalog.pg_roles WHERE rolsuper AND rolcanlogin ORDER BY oid LIMIT 1";
+    let superuser = connection.query(superuser).await.map_err(ExamineError::Client)?;
+    if let Some(name) = superuser.first().and_then(|row| row.at(0)) {
+        server.log_in_as(name);
+    }
     let databases = connection
         .query("SELECT datname FROM pg_catalog.pg_database WHERE datallowconn ORDER BY datname")
         .await
@@ -93,7 +116,12 @@ pub async fn examine(
     if !point.damaged_pages.is_empty() {
         let damaged = point.damaged_pages.len();
         let answer = format!("{damaged} pages were damaged on production when it was taken");
-        outcomes.push(CheckOutcome { name: "page checksums".to_owned(), passed: false, answer });
+        let name = "page checksums".to_owned();
+        outcomes.push(CheckOutcome { name, outcome: Outcome::Doubtful, answer });
+        // Y3: they are what is found damaged now, and it came back as it was.
+        for outcome in &mut outcomes {
+            outcome.outcome = outcome.outcome.min(Outcome::Doubtful);
+        }
     }
     Ok(outcomes)
 }
@@ -101,10 +129,11 @@ pub async fn examine(
 /// Reads every page of every table of a database, and every index by `amcheck` where it is installed.
 async fn read_all(server: &Server, database: &str) -> CheckOutcome {
     let name = format!("all pages of {database}");
-    match read_tables(server, database).await {
-        Ok(answer) => CheckOutcome { name, passed: true, answer },
-        Err(error) => CheckOutcome { name, passed: false, answer: error_chain(&error) },
-    }
+    let (outcome, answer) = match read_tables(server, database).await {
+        Ok(answer) => (Outcome::Passed, answer),
+        Err(error) => (error.outcome(), error_chain(&error)),
+    };
+    CheckOutcome { name, outcome, answer }
 }
 
 /// Why the tables of a database could not be read, or are not sound.
@@ -118,6 +147,22 @@ enum ReadError {
     Row(#[source] RowError),
     #[error("{relation} is corrupt: {what}")]
     Corrupt { relation: String, what: String },
+}
+
+impl ReadError {
+    /// Whether it speaks of damage, or only of not having been able to look.
+    fn outcome(&self) -> Outcome {
+        let is_damage = match self {
+            Self::Corrupt { .. } => true,
+            Self::Client(error) | Self::Server(ServerError::Client(error)) => match error.server_error() {
+                Some(said) => DAMAGE.contains(&said.code.as_str()),
+                // The server went down over it.
+                None => true,
+            },
+            Self::Server(_) | Self::Row(_) => false,
+        };
+        if is_damage { Outcome::Failed } else { Outcome::Doubtful }
+    }
 }
 
 async fn read_tables(server: &Server, database: &str) -> Result<String, ReadError> {
@@ -169,16 +214,17 @@ async fn put(server: &Server, check: &Check, databases: &[String]) -> CheckOutco
         let mut connection = server.connect_to(database).await?;
         connection.query(&check.query).await.map_err(ServerError::Client)
     };
-    let (passed, mut answer) = match answer.await {
+    let (holds, mut answer) = match answer.await {
         Ok(rows) => match rows.first().and_then(|row| row.at(0)) {
             Some(value) => (matches!(value, "t" | "true" | "1" | "on"), value.to_owned()),
             None => (false, "no answer".to_owned()),
         },
         Err(error) => (false, error_chain(&error)),
     };
+    let outcome = if holds { Outcome::Passed } else { Outcome::Doubtful };
     let end = answer.char_indices().map(|(at, _)| at).find(|at| *at >= ANSWER_LIMIT_BYTES);
     answer.truncate(end.unwrap_or(answer.len()));
-    CheckOutcome { name: check.name.clone(), passed, answer }
+    CheckOutcome { name: check.name.clone(), outcome, answer }
 }
 
 /// Where questions go that name no database: the only one that is the users' own, else `postgres`.

@@ -11,6 +11,7 @@
 //! - **R3 the end is compared.** A server that stopped elsewhere than resolved is an error, and not opened.
 
 use crate::output::{Exit, Style, Tone, clean};
+use crate::points::State;
 use crate::recovery::{self, Segment, Stopwatch, Wanted, quoted, times};
 use crate::settings::{Opened, Settings};
 use crate::{journal, show};
@@ -19,9 +20,9 @@ use jiff::Timestamp;
 use lifeboat_base::{ByteCount, Lsn, ServiceName, Timeline, format_duration};
 use lifeboat_postgres::restore::{self, RestorePlan};
 use lifeboat_postgres::server::start_command;
-use lifeboat_postgres::target::{self, Resolved, Target};
+use lifeboat_postgres::target::{self, Resolved, Target, TargetError};
 use lifeboat_vault::Scope;
-use lifeboat_vault::point;
+use lifeboat_vault::point::{self, RestorePoint};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -230,23 +231,37 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     })
 }
 
-/// Where exactly the moment is, among the restore points that have not failed.
+/// Where exactly the moment is: among the restore points that have not failed, or if none of those reaches it,
+/// among all.
 async fn resolve(settings: &Settings, opened: &Opened, args: &Args) -> anyhow::Result<Resolved> {
-    let vault = &opened.vault;
-    let mut points = point::list(vault, &args.service).await?;
-    match journal::verdicts(vault, &args.service).await {
-        Ok(verdicts) => points.retain(|point| {
-            let failed = verdicts.get(&point.id).is_some_and(|verdict| !verdict.good);
-            if failed {
-                settings.output.warn(format!("{} failed its verification and is passed over", point.id));
-            }
-            !failed
-        }),
-        // The day on which this is needed is no day to insist on a journal.
-        Err(error) => settings.output.warn(format!("which restore points failed is not known: {error:#}")),
+    let (vault, output) = (&opened.vault, &settings.output);
+    let all = point::list(vault, &args.service).await?;
+    // The day on which this is needed is no day to insist on a journal.
+    let verdicts = journal::verdicts(vault, &args.service).await.unwrap_or_else(|error| {
+        output.warn(format!("which restore points failed is not known: {error:#}"));
+        BTreeMap::new()
+    });
+    let is_failed =
+        |point: &RestorePoint| verdicts.get(&point.id).is_some_and(|verdict| verdict.state == State::Failed);
+    let good: Vec<RestorePoint> = all.iter().filter(|point| !is_failed(point)).cloned().collect();
+    let mut resolved = target::resolve_among(vault, &args.service, &good, &args.to, args.timeline).await;
+    let is_out = matches!(resolved, Err(TargetError::NoPoint { .. } | TargetError::OutOfWindow { .. }));
+    if is_out && good.len() < all.len() {
+        resolved = target::resolve_among(vault, &args.service, &all, &args.to, args.timeline).await;
     }
-    let resolved = target::resolve_among(vault, &args.service, &points, &args.to, args.timeline).await;
-    resolved.with_context(|| format!("{} cannot be restored to {}", args.service, args.to))
+    let resolved = resolved.with_context(|| format!("{} cannot be restored to {}", args.service, args.to))?;
+    if let Some(verdict) = verdicts.get(&resolved.point.id) {
+        let (id, state, at) = (&resolved.point.id, verdict.state, show::time(verdict.time));
+        let detail = &verdict.detail;
+        match state {
+            State::Failed => output.warn(format!(
+                "only {id} reaches this moment, and it FAILED its verification on {at} ({detail}): it may not come back, or not as it was; look well before you rely on it"
+            )),
+            State::Doubtful => output.warn(format!("{id} recovered on {at}, but: {detail}")),
+            State::Written | State::Verified => {}
+        }
+    }
+    Ok(resolved)
 }
 
 /// The plan's places for tablespaces, and those of this call before them.

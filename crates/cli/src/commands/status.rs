@@ -137,8 +137,14 @@ async fn look(opened: &Opened, service: ServiceName) -> anyhow::Result<ServiceSt
             status.problems.push(line);
         }
     }
-    for point in points.iter().filter(|point| point.state == State::Failed) {
-        status.problems.push(format!("restore point {} failed its verification", point.id));
+    for point in &points {
+        let what = match point.state {
+            State::Failed => "failed its verification",
+            State::Doubtful => "recovers, but not all was answered with yes",
+            State::Written | State::Verified => continue,
+        };
+        let detail = point.verified_detail.as_deref().unwrap_or_default();
+        status.problems.push(format!("restore point {} {what}: {detail}", point.id));
     }
     if let Ok(postgres) = opened.postgres(&status.service) {
         let asked = tokio::time::timeout(SERVER_LIMIT, ask(&mut status, postgres)).await;
@@ -173,9 +179,18 @@ async fn ask(status: &mut ServiceStatus, postgres: &Postgres) -> anyhow::Result<
             let last_commit = window.last_commit;
             status.exposure = Some(ExposureView { flushed_on_server, durable, behind_bytes, last_commit });
         }
-        None => status.problems.push(format!(
-            "the server is on timeline {timeline} of cluster {system}, of which the vault has nothing"
-        )),
+        None => {
+            let newest = status.windows.iter().filter(|window| window.system_id == system);
+            let newest = newest.map(|window| window.timeline).max().filter(|newest| *newest > timeline);
+            status.problems.push(match newest {
+                Some(newest) => format!(
+                    "the server is on timeline {timeline}, the vault on timeline {newest}: an old primary answers, or the connection still leads to it"
+                ),
+                None => format!(
+                    "the server is on timeline {timeline} of cluster {system}, of which the vault has nothing"
+                ),
+            });
+        }
     }
     let alarm = slot::assess(slot.as_str(), &endpoint, &health, &SlotLimits::default());
     let alarm = alarm.map(|alarm| alarm.to_string());

@@ -103,7 +103,7 @@ fn what_is_streamed_and_backed_up_is_seen_by_the_doctor_and_verified() {
     let id = world.json(&["backup", "run", "ledger-db"])["id"].as_str().unwrap().to_owned();
     cluster.psql("INSERT INTO ledger VALUES (0)");
     let verified = world.json(&["backup", "verify", &id]);
-    assert_eq!(verified["good"], true, "{verified:#}");
+    assert_eq!(verified["outcome"], "passed", "{verified:#}");
     let listed = world.json(&["backup", "list"]);
     assert_eq!(listed["restorePoints"][0]["state"], "verified", "{listed:#}");
     // So that what was inserted is in the vault.
@@ -245,4 +245,21 @@ fn wal_fetch_never_says_no_such_file_without_proof() {
     let (here, away) = (world.copy("vault"), world.copy("not-mounted"));
     let fetch = ["wal", "fetch", "ledger-db", absent, "out2", "--no-helper", "--patience", "0s"];
     world.run(&[&fetch[..], &["--vault", &here, "--vault", &away]].concat()).expect(255);
+}
+
+/// A question of the plan may be wrong itself: its answer takes nobody's last backup away.
+#[test]
+fn a_question_answered_with_no_condemns_no_restore_point() {
+    let (world, _cluster) = World::with_server(&Installation::oldest());
+    let id = world.json(&["backup", "run", "ledger-db"])["id"].as_str().unwrap().to_owned();
+    let keep = "keep: {last: 2, window: 7d}";
+    world.change_plan(keep, &format!("{keep}\n      checks: [{{name: typo, query: select * from ledgr}}]"));
+
+    let verified = world.run(&["backup", "verify", &id, "--json"]).expect(1);
+    assert_eq!(verified.json()["outcome"], "doubtful", "{:#}", verified.json());
+    assert_eq!(world.json(&["backup", "list"])["restorePoints"][0]["state"], "doubtful");
+    let status = world.run(&["status", "--json"]).json();
+    assert!(status.to_string().contains("ledgr"), "{status:#}");
+    let restored = world.run(&["restore", "ledger-db", "--into", "back", "--dry-run"]).expect(0);
+    assert!(restored.stderr.contains("ledgr"), "{}", restored.stderr);
 }

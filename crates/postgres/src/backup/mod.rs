@@ -27,6 +27,7 @@ mod remote;
 mod wal;
 
 use crate::client::{Advice, ClientError, Connection, Conninfo, Purpose, SlotOptions};
+use crate::lineage::{self, LineageError};
 use crate::restore::{MARKER_FILE, TABLESPACES_DIRECTORY};
 use crate::server::OUR_FILES;
 use damage::Findings;
@@ -125,6 +126,9 @@ pub enum BackupError {
         /// The server's.
         expected: SystemId,
     },
+    /// The server is not the one that the vault goes on with.
+    #[error("nothing was backed up: this is not the server that the vault protects")]
+    Lineage(#[source] LineageError),
     /// Something that the server said makes no sense here.
     #[error("the server said what Lifeboat does not understand: {0}")]
     Unexpected(String),
@@ -156,7 +160,9 @@ impl BackupError {
         match self {
             Self::Server(error) => error.advice(),
             Self::Vault(_) | Self::Wal(_) | Self::NotKept(_) | Self::TornControl => Advice::Retry,
-            Self::OtherCluster { .. } | Self::File { .. } => Advice::FixConfiguration,
+            Self::Lineage(LineageError::Server(error)) => error.advice(),
+            Self::Lineage(LineageError::Vault(_)) => Advice::Retry,
+            Self::Lineage(_) | Self::OtherCluster { .. } | Self::File { .. } => Advice::FixConfiguration,
             Self::Unexpected(_) | Self::Label(_) | Self::Unsupported(_) | Self::Cancelled => Advice::GiveUp,
         }
     }
@@ -194,6 +200,7 @@ pub async fn run(options: &BackupOptions) -> Result<RestorePoint, BackupError> {
 
     // B2: from here on the server keeps what we need.
     let mut keeper = connect(options, Purpose::Replication).await?;
+    lineage::check(&mut keeper, &archive).await.map_err(BackupError::Lineage)?;
     let slot = format!("lifeboat_backup_{}", lifeboat_base::RandomId::new(clock.as_ref()).short());
     let temporary = SlotOptions { temporary: true, reserve_wal: true };
     keeper.create_physical_slot(&slot, temporary).await.map_err(BackupError::Server)?;

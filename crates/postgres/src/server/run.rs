@@ -175,6 +175,12 @@ impl Server {
         })
     }
 
+    /// Logs in as this role from now on, before any other.
+    pub fn log_in_as(&mut self, user: &str) {
+        self.users.retain(|other| other != user);
+        self.users.insert(0, user.to_owned());
+    }
+
     /// How to reach it as the first of its users, and as what `psql` takes.
     #[must_use]
     pub fn address(&self) -> String {

@@ -8,12 +8,12 @@
 use super::StreamOptions;
 use super::alarm::{Alarm, AlarmKind, StreamEvent};
 use super::error::StreamError;
-use super::lineage::{self, Known, Unfit};
 use super::memory::Memory;
 use super::session::{Overlap, STATUS_INTERVAL};
 use super::shared::Shared;
 use super::start::{self, Place, Start};
 use crate::client::{Connection, Purpose, SlotOptions, SystemIdentity};
+use crate::lineage::{self, Known, Unfit};
 use lifeboat_base::{Lsn, LsnRange, Timeline};
 use lifeboat_pgformat::{SegmentSize, TimelineHistory, WalFileName};
 use lifeboat_vault::names;

@@ -24,7 +24,6 @@ mod durable;
 mod error;
 mod exposure;
 mod join;
-mod lineage;
 mod memory;
 mod piecer;
 mod session;

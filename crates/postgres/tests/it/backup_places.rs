@@ -3,6 +3,7 @@
 use crate::backup_fixture::{Bench, said};
 use lifeboat_base::Timeline;
 use lifeboat_postgres::backup::{self, BackupError, BackupOptions};
+use lifeboat_postgres::lineage::LineageError;
 use lifeboat_testkit::postgres::{
     Cluster, ClusterOptions, Installation, give_to_server_user, scratch_directory,
 };
@@ -36,6 +37,18 @@ async fn a_standby_is_read_as_well_as_a_primary_and_a_promoted_one_too() {
             let revived = bench.revive(&installation, &point, into).await;
             assert_eq!(revived.psql("SELECT count(*) FROM ledger"), "5001");
         }
+        // The one before it comes back: what it has is no backup of what goes on.
+        let points = bench.points().await;
+        primary.restart();
+        for local in [true, false] {
+            let error = bench.backup(&primary, local).await.unwrap_err();
+            assert!(
+                matches!(error, BackupError::Lineage(LineageError::OldPrimary { .. })),
+                "{}",
+                said(&error)
+            );
+        }
+        assert_eq!(bench.points().await, points);
     }
 }
 

@@ -6,7 +6,7 @@ use lifeboat_postgres::client::Conninfo;
 use lifeboat_postgres::restore::{self, Recovery, RestoreError, RestoreOptions, Stop};
 use lifeboat_postgres::server::{self, Server, StartOptions};
 use lifeboat_postgres::target;
-use lifeboat_postgres::verify::{Check, examine};
+use lifeboat_postgres::verify::{Check, Outcome, examine};
 use lifeboat_testkit::postgres::{
     Cluster, ClusterOptions, Installation, give_to_server_user, scratch_directory,
 };
@@ -168,6 +168,7 @@ async fn every_version_comes_back_to_the_moment_over_the_connection() {
 async fn y1_a_recovered_server_is_read_whole_and_a_question_that_cannot_be_put_has_failed() {
     for installation in [Installation::oldest(), Installation::newest()] {
         let fixture = Fixture::start(&installation).await;
+        fixture.cluster.psql("CREATE ROLE plain LOGIN");
         let point = fixture.backup(true).await;
         fixture.archived_end();
         let end = target::own_end(&fixture.vault, &point).await.unwrap();
@@ -176,7 +177,9 @@ async fn y1_a_recovered_server_is_read_whole_and_a_question_that_cannot_be_put_h
         options.recovery = end.recovery(options.recovery.restore_command);
         let plan = restore::plan(&options).await.unwrap();
         restore::apply(&options, plan).await.unwrap();
-        let mut server = Server::start(&fixture.server(&into)).unwrap();
+        // Whoever comes in looks with a superuser's eyes.
+        let options = StartOptions { users: vec!["plain".to_owned()], ..fixture.server(&into) };
+        let mut server = Server::start(&options).unwrap();
         let replayed = server.recovered(end.stop(), &|_| ()).await.unwrap();
         target::reached(replayed, &end).unwrap();
         assert_eq!(replayed, point.stop);
@@ -189,11 +192,27 @@ async fn y1_a_recovered_server_is_read_whole_and_a_question_that_cannot_be_put_h
         };
         let rows = check("rows", "SELECT count(*) = 20000 FROM ledger");
         let found = examine(&mut server, &point, &[rows]).await.unwrap();
-        assert!(found.len() > 1 && found.iter().all(|check| check.passed), "{found:?}");
+        assert!(found.len() > 1 && found.iter().all(|check| check.outcome == Outcome::Passed), "{found:?}");
 
         let bad = [check("wrong", "SELECT false"), check("broken", "SELECT nonsense")];
         let found = examine(&mut server, &point, &bad).await.unwrap();
-        assert_eq!(found.iter().filter(|check| !check.passed).count(), 2, "{found:?}");
+        let doubtful = found.iter().filter(|check| check.outcome == Outcome::Doubtful).count();
+        assert_eq!(doubtful, 2, "{found:?}");
+        assert!(found.iter().all(|check| check.outcome != Outcome::Failed), "Y3: {found:?}");
+
+        // What is damaged in the restored files, and was not on production, condemns it.
+        let mut connection = server.answering().await.unwrap();
+        connection.query("CHECKPOINT").await.unwrap();
+        let path = connection.query_one("SELECT pg_relation_filepath('ledger')").await.unwrap();
+        let path = into.join(path.at(0).unwrap());
+        connection.close().await;
+        server.stop().await.unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[8192 + 5000] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let mut server = Server::start(&fixture.server(&into)).unwrap();
+        let found = examine(&mut server, &point, &[]).await.unwrap();
+        assert!(found.iter().any(|check| check.outcome == Outcome::Failed), "{found:?}");
         server.kill9();
     }
 }

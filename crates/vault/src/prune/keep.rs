@@ -4,7 +4,10 @@
 //! - **K1 counts are of points that exist**: "the newest of each of 7 days" are the 7 newest days that have
 //!   one, so a pause in backups deletes nothing.
 //! - **K2 the window can be recovered whole**: the newest good point older than the window stays.
-//! - **K3 failed points do not count**: one that failed its verification takes no good one's place.
+//! - **K3 failed points do not count**: one that failed its verification takes no good one's place. Where all
+//!   have failed, all count.
+//! - **K5 production's line stands by itself**: what another branch of history has, an old primary's for
+//!   instance, takes no place of the newest timeline's.
 //! - **K4 no rule, no deletion**: a policy that says nothing keeps every point.
 
 use super::facts::{Facts, Verification};
@@ -156,10 +159,16 @@ fn reasons(
 ) -> Reasons {
     let mut reasons = Reasons::new();
     let mut keep = |point: &RestorePoint, text: String, onwards: bool| {
-        reasons.entry(point.id.clone()).or_default().push(Reason { text, onwards });
+        let reasons = reasons.entry(point.id.clone()).or_default();
+        if reasons.iter().all(|known| known.text != text) {
+            reasons.push(Reason { text, onwards });
+        }
     };
     let is_good = |point: &RestorePoint| facts.verification(&point.id) != Verification::Failed;
-    let good: Vec<&RestorePoint> = points.iter().copied().filter(|p| is_good(p)).collect();
+    let mut good: Vec<&RestorePoint> = points.iter().copied().filter(|p| is_good(p)).collect();
+    if good.is_empty() {
+        good = points.to_vec();
+    }
     if policy.says_nothing() {
         for point in points {
             keep(point, "no rule says what goes".to_owned(), true);
@@ -172,6 +181,9 @@ fn reasons(
     if let Some(newest) = good.last() {
         keep(newest, "the newest that has not failed".to_owned(), true);
     }
+    if let Some(newest) = on_newest_line(facts, &good).last() {
+        keep(newest, "the newest on the newest timeline".to_owned(), true);
+    }
     let is_verified = |p: &&&RestorePoint| facts.verification(&p.id) == Verification::Verified;
     if let Some(verified) = good.iter().rev().find(is_verified) {
         keep(verified, "the last verified".to_owned(), false);
@@ -182,6 +194,20 @@ fn reasons(
             keep(point, format!("needed by {} of {} since {}", pin.purpose, pin.holder, pin.written), true);
         }
     }
+    // K5.
+    for good in [&good, &on_newest_line(facts, &good)] {
+        by_rule(good, policy, anchor, &mut keep);
+    }
+    reasons
+}
+
+/// What the counts and the window of a policy keep of `good`, oldest first.
+fn by_rule(
+    good: &[&RestorePoint],
+    policy: &Policy,
+    anchor: Timestamp,
+    keep: &mut impl FnMut(&RestorePoint, String, bool),
+) {
     let last = policy.last.unwrap_or(0);
     for point in good.iter().rev().take(last as usize) {
         keep(point, format!("one of the last {last}"), false);
@@ -206,7 +232,19 @@ fn reasons(
             keep(base, format!("the newest before {begin}, where the window begins"), true);
         }
     }
-    reasons
+}
+
+/// The points on the way to the newest timeline of the newest point's cluster.
+fn on_newest_line<'a>(facts: &Facts, points: &[&'a RestorePoint]) -> Vec<&'a RestorePoint> {
+    let newest = points.last().map(|point| point.system_id);
+    let Some((system, wal)) = newest.and_then(|system| Some((system, facts.wal.get(&system)?))) else {
+        return Vec::new();
+    };
+    let history = wal.timelines.values().next_back().and_then(|newest| newest.history.as_ref());
+    let Some(history) = history else { return Vec::new() };
+    let is_on =
+        |point: &&&RestorePoint| point.system_id == system && history.passes(point.timeline, point.stop);
+    points.iter().filter(is_on).copied().collect()
 }
 
 fn window_begin(anchor: Timestamp, window: Duration) -> Timestamp {

@@ -174,6 +174,31 @@ fn k3_a_failed_point_takes_no_good_ones_place() {
 }
 
 #[test]
+fn k3_where_all_have_failed_all_count() {
+    let mut facts = hourly(5);
+    let ids: Vec<String> = facts.points.iter().map(|point| point.id.clone()).collect();
+    facts.verification.extend(ids.into_iter().map(|id| (id, Verification::Failed)));
+    let window = Policy { window: Some(Duration::from_secs(2 * HOUR)), ..policy() };
+    assert_eq!(kept(&decide(&facts, &window, at(5))), ["p00002", "p00003", "p00004"]);
+}
+
+/// An old primary came back and was backed up after production, which is on timeline 2.
+#[test]
+fn k5_what_an_old_primary_has_takes_no_place_of_productions() {
+    let mut facts = hourly(3);
+    timeline(&mut facts, 2, "1\t0/200000\tpromoted\n", 2..9);
+    facts.points.push(point(10, 4, 2, &[]));
+    facts.points.push(point(20, 3, 1, &[]));
+    facts.points.push(point(30, 4, 1, &[]));
+    let window = Policy { window: Some(Duration::from_secs(HOUR)), ..policy() };
+    let verdicts = decide(&facts, &window, at(31));
+    assert!(kept(&verdicts).contains(&"p00010"), "{:?}", kept(&verdicts));
+    assert_eq!(wal_left(&facts, &verdicts, 2), [4, 5, 6, 7, 8]);
+    let last = Policy { last: Some(1), ..policy() };
+    assert!(kept(&decide(&facts, &last, at(31))).contains(&"p00010"));
+}
+
+#[test]
 fn k4_without_rules_every_point_stays() {
     let facts = hourly(5);
     let verdicts = decide(&facts, &policy(), at(5));
@@ -257,11 +282,11 @@ fn a3_what_was_written_before_the_first_restore_point_of_a_cluster_stays() {
 
 #[test]
 fn timelines_that_no_kept_point_reaches_go_and_the_newest_stays() {
-    // 1 ─┬─────────── (points at 0, 8)
+    // 1 ─┬─────────── (a point at 8)
     //    ├ 2 from segment 3: abandoned
     //    └ 3 from segment 9, 4 from segment 5: promoted just now, no point on it yet
     let mut facts = hourly(10);
-    facts.points.retain(|p| ["p00000", "p00008"].contains(&p.id.as_str()));
+    facts.points.retain(|p| p.id == "p00008");
     timeline(&mut facts, 2, "1\t0/300080\tabandoned\n", 3..6);
     timeline(&mut facts, 3, "1\t0/900080\tfollowed\n", 9..12);
     timeline(&mut facts, 4, "1\t0/500080\tpromoted\n", 5..7);

@@ -63,7 +63,7 @@ pub async fn show(settings: &Settings, id: &str) -> anyhow::Result<Exit> {
     let verdicts = journal::verdicts(&opened.vault, &point.service).await?;
     let view = PointView::new(&point, verdicts.get(&point.id));
     settings.output.result("backup.show", &view, |style| human(&view, style))?;
-    Ok(if view.state == State::Failed { Exit::Findings } else { Exit::Good })
+    Ok(if matches!(view.state, State::Failed | State::Doubtful) { Exit::Findings } else { Exit::Good })
 }
 
 /// One restore point, for people.
@@ -75,7 +75,7 @@ pub fn human(view: &PointView, style: &Style) -> String {
         (state, ..) => state.text().to_owned(),
     };
     let tone = match view.state {
-        State::Written => Tone::Doubtful,
+        State::Written | State::Doubtful => Tone::Doubtful,
         State::Verified => Tone::Good,
         State::Failed => Tone::Bad,
     };

@@ -3,7 +3,7 @@
 use crate::failure::Next;
 use crate::journal::{actor, verdicts};
 use crate::output::{Exit, Style, Table, Tone, clean};
-use crate::points;
+use crate::points::{self, State};
 use crate::settings::{Opened, Settings};
 use anyhow::{Context, anyhow};
 use lifeboat_base::{ByteCount, ServiceName, format_duration, parse_duration};
@@ -88,10 +88,15 @@ pub async fn options(
         window: keep.window.map(|window| window.0),
         time_zone: postgres.base.time_zone.time_zone().clone(),
     };
-    let state = |good| if good { Verification::Verified } else { Verification::Failed };
+    // A question that was answered with no deletes nothing: only damage does.
+    let state = |state| match state {
+        State::Verified => Verification::Verified,
+        State::Failed => Verification::Failed,
+        State::Written | State::Doubtful => Verification::Written,
+    };
     let known = verdicts(&opened.vault, service).await?;
     let verification: BTreeMap<String, Verification> =
-        known.into_iter().map(|(id, verdict)| (id, state(verdict.good))).collect();
+        known.into_iter().map(|(id, verdict)| (id, state(verdict.state))).collect();
     Ok(PruneOptions { service: service.clone(), policy, verification, grace, wait: PATIENCE })
 }
 

@@ -20,7 +20,7 @@ use lifeboat_base::{ServiceName, error_chain, format_duration};
 use lifeboat_postgres::restore;
 use lifeboat_postgres::server::RECOVERED_LOG;
 use lifeboat_postgres::target::{self, ScanError, TargetError};
-use lifeboat_postgres::verify::{self, Check, CheckOutcome};
+use lifeboat_postgres::verify::{self, Check, CheckOutcome, Outcome};
 use lifeboat_vault::point::RestorePoint;
 use lifeboat_vault::{ReadError, Scope, names, refusals};
 use serde::Serialize;
@@ -52,8 +52,8 @@ pub struct Verified {
     pub id: String,
     /// Its service.
     pub service: ServiceName,
-    /// Whether all holds.
-    pub good: bool,
+    /// What comes of it: the worst of what was found.
+    pub outcome: Outcome,
     /// What was asked, and answered.
     pub checks: Vec<CheckOutcome>,
     /// Where the time went.
@@ -71,7 +71,7 @@ impl Verified {
         let failed: Vec<String> = self
             .checks
             .iter()
-            .filter(|check| !check.passed)
+            .filter(|check| check.outcome != Outcome::Passed)
             .map(|check| format!("{}: {}", check.name, check.answer))
             .collect();
         if failed.is_empty() {
@@ -94,17 +94,25 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     settings.output.result("backup.verify", &verified, |style| {
         let mut out = String::new();
         for check in &verified.checks {
-            let (tone, mark) = if check.passed { (Tone::Good, "ok    ") } else { (Tone::Bad, "FAILED") };
+            let (tone, mark) = match check.outcome {
+                Outcome::Passed => (Tone::Good, "ok    "),
+                Outcome::Doubtful => (Tone::Doubtful, "NO    "),
+                Outcome::Failed => (Tone::Bad, "FAILED"),
+            };
             let line = format!("{}: {}", check.name, check.answer);
             out.push_str(&format!("{} {}\n", style.paint(tone, mark), crate::output::clean(&line)));
         }
         out.push_str(&format!("{}\n", recovery::times(&verified.segments)));
-        let (tone, verdict) = if verified.good { (Tone::Good, "verified") } else { (Tone::Bad, "FAILED") };
+        let (tone, verdict) = match verified.outcome {
+            Outcome::Passed => (Tone::Good, "verified"),
+            Outcome::Doubtful => (Tone::Doubtful, "recovers, but not all was answered with yes: DOUBTFUL"),
+            Outcome::Failed => (Tone::Bad, "FAILED"),
+        };
         let at = show::time(settings.clock.now());
         out.push_str(&format!("{} {verdict} {at}\n", style.paint(tone, &verified.id)));
         out
     })?;
-    Ok(if verified.good { Exit::Good } else { Exit::Findings })
+    Ok(if verified.outcome == Outcome::Passed { Exit::Good } else { Exit::Findings })
 }
 
 /// Verifies a restore point and journals the verdict.
@@ -131,19 +139,23 @@ pub async fn verify(
     let verified = Verified {
         id: point.id.clone(),
         service: point.service.clone(),
-        good: checks.iter().all(|check| check.passed),
+        outcome: checks.iter().map(|check| check.outcome).max().unwrap_or(Outcome::Doubtful),
         checks,
         seconds: watch.total().as_secs_f64(),
         segments: watch.segments,
         kept: keep.then(|| scratch.path().to_owned()),
     };
-    if !verified.good {
+    if verified.outcome != Outcome::Passed {
         // V1: what failed may be what a copy that is away, or a full disk, made of it.
         whole(opened).await?;
         ran_well(&verified, scratch.path())?;
     }
     drop(scratch);
-    let kind = if verified.good { "verify.succeeded" } else { "verify.failed" };
+    let kind = match verified.outcome {
+        Outcome::Passed => journal::VERIFIED,
+        Outcome::Doubtful => journal::DOUBTED,
+        Outcome::Failed => journal::FAILED,
+    };
     let data = serde_json::json!({
         "point": point.id, "detail": verified.detail(), "checks": verified.checks,
         "segments": verified.segments,
@@ -164,7 +176,8 @@ fn ran_well(verified: &Verified, directory: &Path) -> anyhow::Result<()> {
     // Without a log the server never ran, and is not what failed.
     let log = std::fs::read(directory.join(RECOVERED_LOG)).unwrap_or_default();
     let log = String::from_utf8_lossy(&log);
-    let answers = verified.checks.iter().filter(|check| !check.passed).map(|check| check.answer.as_str());
+    let unmet = verified.checks.iter().filter(|check| check.outcome != Outcome::Passed);
+    let answers = unmet.map(|check| check.answer.as_str());
     if let Some(line) = answers.chain(log.lines()).find(|text| verify::is_of_this_machine(text)) {
         bail!("no verdict, for this machine ran short of something: {}", line.trim());
     }
@@ -222,7 +235,7 @@ async fn try_it(
     }
     watch.lap("recovered");
     let answer = format!("consistent at {reached}, and open");
-    let mut checks = vec![CheckOutcome { name: "recovery".to_owned(), passed: true, answer }];
+    let mut checks = vec![CheckOutcome { name: "recovery".to_owned(), outcome: Outcome::Passed, answer }];
     match verify::examine(&mut server, point, &questions(opened, point)?).await {
         Ok(outcomes) => checks.extend(outcomes),
         Err(error) => checks.push(failed("questions", error_chain(&error))),
@@ -245,5 +258,5 @@ fn questions(opened: &Opened, point: &RestorePoint) -> anyhow::Result<Vec<Check>
 }
 
 fn failed(name: &str, answer: String) -> CheckOutcome {
-    CheckOutcome { name: name.to_owned(), passed: false, answer }
+    CheckOutcome { name: name.to_owned(), outcome: Outcome::Failed, answer }
 }

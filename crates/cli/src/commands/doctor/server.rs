@@ -8,6 +8,7 @@ use lifeboat_base::{
 };
 use lifeboat_plan::Postgres;
 use lifeboat_postgres::client::{ClientError, Connection, Conninfo, Purpose, Row, quote_literal};
+use lifeboat_postgres::lineage::{self, LineageError};
 use lifeboat_postgres::server::find;
 use lifeboat_postgres::slot::{self, SlotLimits};
 use lifeboat_postgres::stream::APPLICATION_NAME;
@@ -229,7 +230,7 @@ impl Patient<'_> {
                         let found =
                             format!("opens, cluster {}, timeline {}", identity.system, identity.timeline);
                         findings.ok("replication", found);
-                        self.cluster(identity.system, findings).await;
+                        self.cluster(identity.system, &mut connection, findings).await;
                     }
                     Err(error) => findings.fail("replication", error_chain(&error), fix(&error)),
                 }
@@ -239,9 +240,10 @@ impl Patient<'_> {
         }
     }
 
-    async fn cluster(&self, system: SystemId, findings: &mut Findings) {
+    async fn cluster(&self, system: SystemId, server: &mut Connection, findings: &mut Findings) {
         let Some(vault) = self.vault else { return };
-        match wal::clusters(&vault.as_seen(), self.service).await {
+        let vault = vault.as_seen();
+        match wal::clusters(&vault, self.service).await {
             Ok(known) if known.is_empty() => {
                 findings.warn(
                     "protected",
@@ -249,14 +251,27 @@ impl Patient<'_> {
                     "`lifeboat backup run`, `lifeboat stream`",
                 );
             }
-            Ok(known) if known.iter().any(|cluster| cluster.system_id == system) => {
-                findings.ok("protected", "the vault knows this cluster");
-            }
-            Ok(_) => findings.fail(
-                "protected",
-                "the vault protects another cluster under this name",
-                "correct the connection; after an upgrade, `lifeboat stream --accept-new-cluster`",
-            ),
+            Ok(known) => match known.into_iter().find(|cluster| cluster.system_id == system) {
+                Some(cluster) => {
+                    let checked = match WalArchive::of(&vault, self.service, cluster) {
+                        Ok(archive) => lineage::check(server, &archive).await,
+                        Err(error) => Err(LineageError::Vault(error)),
+                    };
+                    match checked {
+                        Ok(()) => findings.ok("protected", "the vault knows this cluster and its timeline"),
+                        Err(error) => findings.fail(
+                            "protected",
+                            error_chain(&error),
+                            "correct the connection, or decide which server goes on",
+                        ),
+                    }
+                }
+                None => findings.fail(
+                    "protected",
+                    "the vault protects another cluster under this name",
+                    "correct the connection; after an upgrade, `lifeboat stream --accept-new-cluster`",
+                ),
+            },
             Err(error) => findings.fail("protected", error_chain(&error), "bring the vault's copies back"),
         }
     }

@@ -1,7 +1,8 @@
 //! Decides whether a server may go on with the WAL that the vault has of its cluster.
 //!
-//! Pure. A number of a timeline stands for one history for ever; whoever comes with another one under
-//! the same number, or with a timeline that the vault has left behind, is not streamed from.
+//! A number of a timeline stands for one history for ever; whoever comes with another one under the same
+//! number, or with a timeline that the vault has left behind, is neither streamed from nor backed up: its restore
+//! points would be taken for production's, and production's own be pruned in their favour.
 //!
 //! # Invariants
 //! - **L1** A server on an older timeline than the vault's newest is an old primary: refused.
@@ -9,22 +10,24 @@
 //! - **L3** A newer timeline is followed even if it does not continue the vault's newest: that is what
 //!   recovery to an earlier moment looks like. It is told, as two promotions apart look the same.
 
+use crate::client::{ClientError, Connection};
 use lifeboat_base::{Lsn, LsnRange, Timeline};
-use lifeboat_pgformat::TimelineHistory;
+use lifeboat_pgformat::{HistoryError, TimelineHistory};
+use lifeboat_vault::wal::{WalArchive, WalError};
 use std::collections::BTreeMap;
 
 /// What the vault has of one timeline.
 #[derive(Debug, Clone)]
-pub(super) struct Known {
+pub(crate) struct Known {
     /// Its history, where the vault has it.
-    pub(super) history: Option<TimelineHistory>,
+    pub(crate) history: Option<TimelineHistory>,
     /// The end of its WAL in the vault.
-    pub(super) end: Option<Lsn>,
+    pub(crate) end: Option<Lsn>,
 }
 
 /// Why a server is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unfit {
+pub(crate) enum Unfit {
     /// L1.
     OldPrimary { newest: Timeline },
     /// L2.
@@ -33,13 +36,74 @@ pub(super) enum Unfit {
 
 /// WAL of the vault that the server's history left out (L3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct LeftOut {
-    pub(super) timeline: Timeline,
-    pub(super) range: LsnRange,
+pub(crate) struct LeftOut {
+    pub(crate) timeline: Timeline,
+    pub(crate) range: LsnRange,
+}
+
+/// Why a server is not the one that the vault goes on with, or is not known to be.
+#[derive(Debug, thiserror::Error)]
+pub enum LineageError {
+    /// L1.
+    #[error(
+        "the server is on timeline {found}, but the vault is on timeline {newest} already: an old primary came back, or the connection still leads to it. Stop it before it takes writes, and make it a standby of the new primary with pg_rewind or a restore"
+    )]
+    OldPrimary {
+        /// The server's.
+        found: Timeline,
+        /// The vault's.
+        newest: Timeline,
+    },
+    /// L2.
+    #[error(
+        "timeline {timeline} of the server is another than the one that the vault has under this number: two servers were promoted apart. Decide which one goes on, and promote it again to get a new timeline"
+    )]
+    ReusedNumber {
+        /// Which.
+        timeline: Timeline,
+    },
+    /// The server did not tell.
+    #[error("the server does not tell its timeline")]
+    Server(#[source] ClientError),
+    /// What it told does not read.
+    #[error("the server's timeline history does not read")]
+    History(#[source] HistoryError),
+    /// The vault did not tell.
+    #[error("the vault does not tell which timelines it has")]
+    Vault(#[source] WalError),
+}
+
+/// Whether the server at the other end of a replication connection is the one that `archive` goes on with.
+///
+/// # Errors
+/// [`LineageError`].
+pub async fn check(connection: &mut Connection, archive: &WalArchive) -> Result<(), LineageError> {
+    let timeline = connection.identify_system().await.map_err(LineageError::Server)?.timeline;
+    let server = if timeline == Timeline(1) {
+        TimelineHistory::root(timeline)
+    } else {
+        let file = connection.timeline_history(timeline).await.map_err(LineageError::Server)?;
+        TimelineHistory::parse(timeline, &file.content).map_err(LineageError::History)?
+    };
+    let mut vault = BTreeMap::new();
+    for timeline in archive.timelines().await.map_err(LineageError::Vault)? {
+        let has_one = timeline == Timeline(1)
+            || archive.history_file(timeline).await.map_err(LineageError::Vault)?.is_some();
+        let history = match has_one {
+            true => Some(archive.history(timeline).await.map_err(LineageError::Vault)?),
+            false => None,
+        };
+        vault.insert(timeline, Known { history, end: None });
+    }
+    match judge(&server, &vault) {
+        Ok(_) => Ok(()),
+        Err(Unfit::OldPrimary { newest }) => Err(LineageError::OldPrimary { found: timeline, newest }),
+        Err(Unfit::ReusedNumber { timeline }) => Err(LineageError::ReusedNumber { timeline }),
+    }
 }
 
 /// Holds the server's history against what the vault knows.
-pub(super) fn judge(
+pub(crate) fn judge(
     server: &TimelineHistory,
     vault: &BTreeMap<Timeline, Known>,
 ) -> Result<Vec<LeftOut>, Unfit> {
