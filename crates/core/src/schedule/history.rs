@@ -53,6 +53,8 @@ pub struct HistoryProjection {
 struct Run {
     started: Option<Timestamp>,
     failures_in_a_row: u32,
+    /// A restore point was written since its newest run began: that run has not seen it (T5).
+    is_overtaken: bool,
 }
 
 impl HistoryProjection {
@@ -66,20 +68,21 @@ impl HistoryProjection {
                 if let Some(lost) = run.started.replace(at) {
                     fail(run, last, lost);
                 }
+                run.is_overtaken = false;
                 *last = LastRun::Running;
             }
             JobEvent::Succeeded { .. } => {
                 let started = run.started.take().unwrap_or(at);
                 run.failures_in_a_row = 0;
                 *last = LastRun::Succeeded { started };
+                let is_overtaken = run.is_overtaken;
                 match job {
                     Job::BaseBackup => {
-                        self.history.unpruned = true;
-                        self.history.unverified = true;
+                        (self.history.unpruned, self.history.unverified) = (true, true);
+                        (self.prune.is_overtaken, self.verify.is_overtaken) = (true, true);
                     }
-                    // T5: a backup that ended while the prune ran is not covered by it.
-                    Job::Prune => self.history.unpruned = false,
-                    Job::Verify => self.history.unverified = false,
+                    Job::Prune => self.history.unpruned = is_overtaken,
+                    Job::Verify => self.history.unverified = is_overtaken,
                 }
             }
             JobEvent::Failed { .. } => {
@@ -122,6 +125,7 @@ fn fail(run: &mut Run, last: &mut LastRun, at: Timestamp) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -179,5 +183,39 @@ mod tests {
         projection.apply(&JobEvent::Started { job: Job::Prune }, at(3));
         projection.apply(&succeeded(Job::Prune), at(4));
         assert!(!projection.history().unpruned);
+    }
+
+    proptest! {
+        /// Jobs side by side, in any order, under a clock that jumps.
+        #[test]
+        fn t5_what_is_left_to_do_follows_from_the_order_alone(
+            steps in prop::collection::vec((0_usize..3, prop::bool::weighted(0.8), 0_i64..100), 0..40),
+        ) {
+            let jobs = [Job::BaseBackup, Job::Verify, Job::Prune];
+            let mut projection = HistoryProjection::default();
+            let mut began = [None; 3];
+            // Places in the journal: the newest restore point, and where those that have seen all began.
+            let (mut written, mut seen) = (None, [None; 3]);
+            for (place, (which, succeeds, second)) in steps.into_iter().enumerate() {
+                let job = jobs[which];
+                let event = match began[which].take() {
+                    None => {
+                        began[which] = Some(place);
+                        JobEvent::Started { job }
+                    }
+                    Some(start) if succeeds => {
+                        match job {
+                            Job::BaseBackup => written = Some(place),
+                            _ => seen[which] = Some(start),
+                        }
+                        succeeded(job)
+                    }
+                    Some(_) => JobEvent::Failed { job, reason: String::new() },
+                };
+                projection.apply(&event, at(second));
+                let History { unverified, unpruned, .. } = *projection.history();
+                prop_assert_eq!((unverified, unpruned), (written > seen[1], written > seen[2]));
+            }
+        }
     }
 }
