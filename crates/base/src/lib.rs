@@ -16,5 +16,5 @@ mod units;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::error_chain;
 pub use id::{ParseNameError, RandomId, ServiceName};
-pub use lsn::{Lsn, LsnRange, ParseLsnError, SystemId, Timeline};
+pub use lsn::{Lsn, LsnRange, ParseLsnError, ParseSystemIdError, SystemId, Timeline};
 pub use units::{ByteCount, ParseUnitError, format_duration, parse_duration};

@@ -9,6 +9,11 @@ use std::str::FromStr;
 #[serde(into = "String", try_from = "String")]
 pub struct Lsn(pub u64);
 
+/// Capitals only: two texts that are not the same never read as the same.
+fn is_sortable_digit(byte: u8) -> bool {
+    byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte)
+}
+
 /// The text was not a log position.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a log position; one looks like 16/B374D848")]
@@ -42,11 +47,8 @@ impl Lsn {
     /// Reads what [`Lsn::to_sortable`] wrote.
     #[must_use]
     pub fn from_sortable(text: &str) -> Option<Self> {
-        let canonical = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        if !canonical {
-            return None;
-        }
-        u64::from_str_radix(text, 16).ok().map(Self)
+        let canonical = text.len() == 16 && text.bytes().all(is_sortable_digit);
+        canonical.then(|| u64::from_str_radix(text, 16).ok().map(Self)).flatten()
     }
 }
 
@@ -136,11 +138,8 @@ impl Timeline {
     /// Reads what [`Timeline::to_sortable`] wrote.
     #[must_use]
     pub fn from_sortable(text: &str) -> Option<Self> {
-        let canonical = text.len() == 8 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        if !canonical {
-            return None;
-        }
-        u32::from_str_radix(text, 16).ok().map(Self)
+        let canonical = text.len() == 8 && text.bytes().all(is_sortable_digit);
+        canonical.then(|| u32::from_str_radix(text, 16).ok().map(Self)).flatten()
     }
 }
 
@@ -155,6 +154,11 @@ impl fmt::Display for Timeline {
 #[serde(into = "String", try_from = "String")]
 pub struct SystemId(pub u64);
 
+/// The text was no system identifier.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a system identifier; one is a number such as 7000000000000000001")]
+pub struct ParseSystemIdError(String);
+
 impl fmt::Display for SystemId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
@@ -168,10 +172,14 @@ impl From<SystemId> for String {
 }
 
 impl TryFrom<String> for SystemId {
-    type Error = std::num::ParseIntError;
+    type Error = ParseSystemIdError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse().map(Self)
+        // As it is written, or two names would be one cluster.
+        match text.parse().map(Self) {
+            Ok(id) if id.to_string() == text => Ok(id),
+            _ => Err(ParseSystemIdError(text)),
+        }
     }
 }
 
@@ -186,6 +194,18 @@ mod tests {
             assert_eq!(lsn.to_string().parse(), Ok(lsn));
             assert_eq!(Lsn::from_sortable(&lsn.to_sortable()), Some(lsn));
         }
+    }
+
+    #[test]
+    fn names_are_read_only_as_they_are_written() {
+        assert_eq!(Lsn::from_sortable("00000000B374D848"), Some(Lsn(0xB374_D848)));
+        assert_eq!(Lsn::from_sortable("00000000b374d848"), None);
+        assert_eq!(
+            (Timeline::from_sortable("0000000A"), Timeline::from_sortable("0000000a")),
+            (Some(Timeline(10)), None)
+        );
+        let id = |text: &str| SystemId::try_from(text.to_owned()).ok();
+        assert_eq!((id("7"), id("+7"), id("07"), id("")), (Some(SystemId(7)), None, None, None));
     }
 
     #[test]
