@@ -6,6 +6,7 @@
 use crate::{Oid, RelationLocator};
 use lifeboat_base::Lsn;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Names of all relations of a cluster at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +39,8 @@ pub struct CatalogueRelation {
     pub relfilenode: Oid,
     /// `pg_class.reltablespace`; zero for the database's own.
     pub tablespace: Oid,
-    /// The schema's name.
-    pub schema: String,
+    /// The schema's name, which many relations share.
+    pub schema: Arc<str>,
     /// `pg_class.relname`.
     pub name: String,
     /// `pg_class.relkind`.
@@ -56,7 +57,7 @@ pub struct RelationName {
     /// Its OID.
     pub oid: Oid,
     /// Its schema.
-    pub schema: String,
+    pub schema: Arc<str>,
     /// Its name.
     pub name: String,
 }

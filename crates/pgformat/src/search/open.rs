@@ -234,3 +234,143 @@ impl OpenTransactions {
         Some(transaction)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bytes::Reader;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn file(number: u32) -> RelationLocator {
+        RelationLocator { tablespace: Oid(1663), database: Oid(5), relfilenode: Oid(number) }
+    }
+
+    fn with_xids<T>(xids: &[u32], call: impl FnOnce(Xids<'_>) -> T) -> T {
+        let bytes: Vec<u8> = xids.iter().flat_map(|xid| xid.to_le_bytes()).collect();
+        call(Xids::read(&mut Reader::new(&bytes), xids.len() as u32).unwrap())
+    }
+
+    #[test]
+    fn s1_what_is_beyond_a_limit_is_not_held_and_said() {
+        let lsn = Lsn(8);
+        let mut open = OpenTransactions::default();
+        let last = 2 + OPEN_TRANSACTIONS_LIMIT as u32;
+        for xid in 3..=last {
+            open.insert(xid, lsn, file(1), 1, false);
+        }
+        open.end_run();
+        assert_eq!((open.transactions.len(), open.is_incomplete()), (OPEN_TRANSACTIONS_LIMIT, false));
+        open.delete(last + 1, lsn, file(1));
+        open.end_run();
+        assert_eq!((open.transactions.len(), open.is_incomplete()), (OPEN_TRANSACTIONS_LIMIT, true));
+        // Those that are followed are told in full all the same, and give back what they took.
+        open.insert(3, lsn, file(1), 1, false);
+        let told = with_xids(&(4..=last).collect::<Vec<_>>(), |xids| open.commit(3, lsn, xids));
+        assert_eq!(told.tallies[&file(1)].inserted, OPEN_TRANSACTIONS_LIMIT as u64 + 1);
+        assert_eq!((open.transactions.len(), open.entries), (0, 0));
+
+        let mut open = OpenTransactions::default();
+        for number in 0..=ENTRIES_LIMIT as u32 {
+            assert!(!open.is_incomplete());
+            open.update(7, lsn, file(number));
+        }
+        open.end_run();
+        assert_eq!((open.entries, open.is_incomplete()), (ENTRIES_LIMIT, true));
+
+        let mut open = OpenTransactions::default();
+        for number in 0..=ENTRIES_LIMIT as u32 {
+            assert!(!open.is_incomplete());
+            open.insert(7, lsn, file(number), 1, true);
+        }
+        assert_eq!((open.kinds.len(), open.is_incomplete()), (ENTRIES_LIMIT, true));
+
+        let mut open = OpenTransactions::default();
+        for number in 0..=ENTRIES_LIMIT as u32 {
+            assert!(!open.is_incomplete());
+            open.create(0, lsn, file(number), Fork::Main);
+        }
+        assert_eq!((open.ownerless.len(), open.is_incomplete()), (ENTRIES_LIMIT, true));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Insert(u32, u32, u64),
+        Update(u32, u32),
+        Delete(u32, u32),
+        Commit(u32, Vec<u32>),
+        Abort(u32, Vec<u32>),
+        /// The server crashed: of all before this number nothing more comes.
+        Crash(u32),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let (xid, file) = (3_u32..12, 1_u32..4);
+        let parts = prop::collection::vec(3_u32..12, 0..4);
+        prop_oneof![
+            (xid.clone(), file.clone(), 1_u64..50)
+                .prop_map(|(xid, file, rows)| Step::Insert(xid, file, rows)),
+            (xid.clone(), file.clone()).prop_map(|(xid, file)| Step::Update(xid, file)),
+            (xid.clone(), file).prop_map(|(xid, file)| Step::Delete(xid, file)),
+            (xid.clone(), parts.clone()).prop_map(|(xid, parts)| Step::Commit(xid, parts)),
+            (xid.clone(), parts).prop_map(|(xid, parts)| Step::Abort(xid, parts)),
+            xid.prop_map(Step::Crash),
+        ]
+    }
+
+    type Counts = (u64, u64, u64);
+
+    proptest! {
+        /// Against a model that keeps every step of each number until it ends.
+        #[test]
+        fn s2_only_what_was_committed_is_told_and_all_of_it(steps in prop::collection::vec(step(), 0..60)) {
+            let lsn = Lsn(8);
+            let mut open = OpenTransactions::default();
+            let mut done: BTreeMap<u32, BTreeMap<u32, Counts>> = BTreeMap::new();
+            for step in steps {
+                let mut count = |xid, file, (inserted, updated, deleted): Counts| {
+                    let counts = done.entry(xid).or_default().entry(file).or_default();
+                    *counts = (counts.0 + inserted, counts.1 + updated, counts.2 + deleted);
+                };
+                match step {
+                    Step::Insert(xid, number, rows) => {
+                        open.insert(xid, lsn, file(number), rows, false);
+                        count(xid, number, (rows, 0, 0));
+                    }
+                    Step::Update(xid, number) => {
+                        open.update(xid, lsn, file(number));
+                        count(xid, number, (0, 1, 0));
+                    }
+                    Step::Delete(xid, number) => {
+                        open.delete(xid, lsn, file(number));
+                        count(xid, number, (0, 0, 1));
+                    }
+                    Step::Abort(xid, parts) => {
+                        with_xids(&parts, |parts| open.abort(xid, parts));
+                        done.retain(|of, _| *of != xid && !parts.contains(of));
+                    }
+                    Step::Crash(oldest) => {
+                        open.forget_before(oldest);
+                        done.retain(|of, _| *of >= oldest);
+                    }
+                    Step::Commit(xid, parts) => {
+                        let told = with_xids(&parts, |parts| open.commit(xid, lsn, parts));
+                        let mut expected: BTreeMap<u32, Counts> = BTreeMap::new();
+                        let (mine, others): (BTreeMap<_, _>, _) =
+                            std::mem::take(&mut done).into_iter().partition(|(of, _)| *of == xid || parts.contains(of));
+                        done = others;
+                        for (number, counts) in mine.into_values().flatten() {
+                            let sum = expected.entry(number).or_default();
+                            *sum = (sum.0 + counts.0, sum.1 + counts.1, sum.2 + counts.2);
+                        }
+                        let told = told.tallies.iter();
+                        let told: BTreeMap<u32, Counts> = told
+                            .map(|(file, t)| (file.relfilenode.0, (t.inserted, t.updated, t.deleted)))
+                            .collect();
+                        prop_assert_eq!(told, expected);
+                    }
+                }
+            }
+        }
+    }
+}

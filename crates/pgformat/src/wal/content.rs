@@ -181,7 +181,7 @@ impl WalTime {
 pub struct Xids<'a>(&'a [u8]);
 
 impl<'a> Xids<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>, count: u32) -> Option<Self> {
+    pub(crate) fn read(reader: &mut Reader<'a>, count: u32) -> Option<Self> {
         reader.take((count as usize).checked_mul(4)?).map(Self)
     }
 

@@ -292,3 +292,74 @@ fn a_tablespace_loses_its_location_across_the_ends_of_segments() {
         assert_eq!(without_location(&record, size).unwrap(), []);
     }
 }
+
+#[test]
+fn w2_nothing_is_read_after_an_end_however_good_it_looks() {
+    let mut writer = Writer::new();
+    let lsns: Vec<_> = (0..40).map(|n| writer.record(Rmgr::HEAP, 0, [10, 900, 9000][n % 3])).collect();
+    let good = writer.bytes;
+    let at = |n: usize| lsns[n].bytes_since(Lsn(START)) as usize;
+    // Zeros in place of a record's header, a bit in its body, and a page of an earlier life of the file.
+    let page = at(9).next_multiple_of(WAL_PAGE_SIZE_BYTES);
+    let wounds: [(usize, &[u8]); 3] = [(at(9), &[0; 24]), (at(9) + 30, &[0xEE]), (page + 8, &[0xFF; 8])];
+    for (from, wound) in wounds {
+        let mut bytes = good.clone();
+        bytes[from..from + wound.len()].copy_from_slice(wound);
+        for piece in [1, 100, 8192, bytes.len()] {
+            let mut reader = RecordReader::new(options(), Start::Anywhere(Lsn(START)));
+            let mut end = None;
+            // The same bytes once more after it, and then what would have come had nothing been wrong.
+            for part in bytes.chunks(piece).chain(good[from..].chunks(piece)) {
+                let mut feed = reader.feed(part);
+                loop {
+                    match feed.next() {
+                        Step::Record(record) => assert_eq!(end, None, "{} after an end", record.lsn),
+                        Step::NeedMore => {
+                            assert_eq!(end, None, "an end is an end");
+                            break;
+                        }
+                        Step::End(found) => {
+                            assert_eq!(end.get_or_insert_with(|| found.clone()), &found);
+                            break;
+                        }
+                    }
+                }
+            }
+            let end = end.expect("it ends");
+            assert_eq!((&reader.end(), reader.valid_end()), (&end, end.at), "{from}, pieces of {piece}");
+        }
+    }
+}
+
+#[test]
+fn w3_a_length_that_is_only_claimed_takes_no_memory() {
+    let mut writer = Writer::new();
+    let first = writer.record(Rmgr::HEAP, 0, 100);
+    let from = writer.bytes.len();
+    // A record of a gigabyte, of which some pages are there.
+    writer.unfinished(Rmgr::HEAP, 0, 300_000, 200_000);
+    let claim = |bytes: u32| {
+        let mut claimed = writer.bytes.clone();
+        claimed[from..from + 4].copy_from_slice(&bytes.to_le_bytes());
+        // Each page after it tells how much is left.
+        let mut left = bytes - (WAL_PAGE_SIZE_BYTES - from % WAL_PAGE_SIZE_BYTES) as u32;
+        for page in (from.next_multiple_of(WAL_PAGE_SIZE_BYTES)..claimed.len()).step_by(WAL_PAGE_SIZE_BYTES) {
+            claimed[page + 16..page + 20].copy_from_slice(&left.to_le_bytes());
+            left -= (WAL_PAGE_SIZE_BYTES - SHORT_HEADER_SIZE_BYTES) as u32;
+        }
+        claimed
+    };
+    let held = |bytes: &[u8], piece| {
+        let mut outcome = None;
+        let held = allocation_counter::measure(|| outcome = Some(read_pieces(bytes, options(), piece)));
+        (held.bytes_max, outcome.unwrap())
+    };
+    for piece in [1, 8192, 50_000, writer.bytes.len()] {
+        let (held, (found, end)) = held(&claim(RECORD_LIMIT_BYTES), piece);
+        assert_eq!((found, end.why), (vec![first], EndReason::NeedMore));
+        assert!(held <= 2 * writer.bytes.len() as u64 + 4096, "{held} bytes held, in pieces of {piece}");
+    }
+    let (held, (found, end)) = held(&claim(RECORD_LIMIT_BYTES + 1), 8192);
+    assert_eq!((found, held < 4096), (vec![first], true), "{held} bytes held");
+    assert!(matches!(end.why, EndReason::Length { .. }), "{end}");
+}

@@ -1,18 +1,21 @@
 //! The control file against `pg_controldata`, pages against what the server wrote, names against its own.
 
-use crate::server::{Cluster, Installation};
+use crate::server::{options, read, version};
 use lifeboat_pgformat::{
     BackupLabel, ControlFile, MajorVersion, PG_CONTROL_PATH, PageState, RelationFile, verify,
 };
+use lifeboat_testkit::postgres::{Cluster, Installation};
 
 #[test]
 fn control_file_says_what_pg_controldata_says() {
     for installation in Installation::all() {
-        let cluster = Cluster::start(&installation, "");
-        cluster.pg_ctl("stop", &[]);
-        let control = ControlFile::parse(&cluster.read(PG_CONTROL_PATH)).unwrap();
-        assert_eq!(control.version, installation.version);
-        let shown = installation.must("pg_controldata", &["-D", cluster.data().to_str().unwrap()]);
+        let cluster = Cluster::start(&installation, &options());
+        cluster.stop();
+        let control = ControlFile::parse(&read(&cluster, PG_CONTROL_PATH)).unwrap();
+        assert_eq!(control.version, version(&installation));
+        let mut command = installation.command("pg_controldata");
+        let shown = command.arg("-D").arg(cluster.data_directory()).output().unwrap();
+        let shown = String::from_utf8(shown.stdout).unwrap();
         let copy = &control.checkpoint_copy;
         let time = |t: jiff::Timestamp| t.strftime("%a %b %e %H:%M:%S %Y").to_string();
         for (label, value) in [
@@ -46,7 +49,7 @@ fn control_file_says_what_pg_controldata_says() {
             ("Data page checksum version", control.data_checksum_version.to_string()),
         ] {
             let line = shown.lines().find_map(|line| line.strip_prefix(label)?.strip_prefix(':'));
-            assert_eq!(line.map(str::trim), Some(value.as_str()), "{label} of {}", installation.version);
+            assert_eq!(line.map(str::trim), Some(value.as_str()), "{label} of {}", version(&installation));
         }
     }
 }
@@ -54,16 +57,16 @@ fn control_file_says_what_pg_controldata_says() {
 #[test]
 fn every_page_of_a_server_is_good() {
     for installation in Installation::all() {
-        let cluster = Cluster::start(&installation, "");
-        cluster.sql(
+        let cluster = Cluster::start(&installation, &options());
+        cluster.script(
             "postgres",
             "create table t as select g, repeat('x', 900) from generate_series(1, 20000) g; vacuum t;",
         );
-        let path = cluster.sql("postgres", "select pg_relation_filepath('t')");
-        cluster.pg_ctl("stop", &[]);
+        let path = cluster.script("postgres", "select pg_relation_filepath('t')");
+        cluster.stop();
         let file = RelationFile::parse(&path).unwrap();
-        assert_eq!(file.path(installation.version), path);
-        let bytes = cluster.read(&path);
+        assert_eq!(file.path(version(&installation)), path);
+        let bytes = read(&cluster, &path);
         let (pages, rest) = bytes.as_chunks();
         assert!(pages.len() > 2000 && rest.is_empty());
         for (block, page) in (0..).zip(pages) {
@@ -79,16 +82,16 @@ fn every_page_of_a_server_is_good() {
 #[test]
 fn backup_label_of_a_server_reads() {
     for installation in Installation::all() {
-        let cluster = Cluster::start(&installation, "");
+        let cluster = Cluster::start(&installation, &options());
         let sql = "select pg_backup_start('nightly', true); \\pset format unaligned\n select labelfile from pg_backup_stop(false);";
-        let text = cluster.sql("postgres", sql);
+        let text = cluster.script("postgres", sql);
         let at = text.find("START WAL LOCATION").unwrap();
         let text = format!("{}\n", text[at..].trim_end());
         let label = BackupLabel::parse(text.as_bytes()).unwrap();
         assert_eq!(label.render(), text);
         assert!(label.names_its_segment(lifeboat_pgformat::SegmentSize::DEFAULT));
         assert_eq!((label.label.as_str(), label.from_standby), ("nightly", false));
-        let file = cluster.read("PG_VERSION");
-        assert_eq!(MajorVersion::from_pg_version_file(&file), Ok(installation.version));
+        let file = read(&cluster, "PG_VERSION");
+        assert_eq!(MajorVersion::from_pg_version_file(&file), Ok(version(&installation)));
     }
 }

@@ -1,7 +1,8 @@
 //! Decoders against bytes that nobody wrote (F1, F2).
 
-use crate::server::{Cluster, Installation};
+use crate::server::{options, read};
 use lifeboat_pgformat::{PG_CONTROL_PATH, fuzz};
+use lifeboat_testkit::postgres::{Cluster, Installation};
 use proptest::prelude::*;
 
 proptest! {
@@ -55,19 +56,19 @@ proptest! {
 #[test]
 fn f1_no_decoder_panics_on_damaged_files() {
     for installation in Installation::all() {
-        let cluster = Cluster::start(&installation, "wal_level=logical");
-        cluster.sql(
+        let cluster = Cluster::start(&installation, &options().set("wal_level", "logical"));
+        cluster.script(
             "postgres",
             "create table t (id int primary key, v text);
              begin; savepoint s; insert into t select g, g from generate_series(1, 500) g; commit;
              truncate t; select pg_create_restore_point('x'); drop table t; checkpoint;",
         );
-        cluster.pg_ctl("stop", &[]);
-        let tail = cluster.read("pg_wal/000000010000000000000001");
+        cluster.stop();
+        let tail = read(&cluster, "pg_wal/000000010000000000000001");
         let used = tail.iter().rposition(|byte| *byte != 0).unwrap();
         let from = used.saturating_sub(400_000) / 8192 * 8192;
         let wal = &tail[from..used];
-        let control = cluster.read(PG_CONTROL_PATH);
+        let control = read(&cluster, PG_CONTROL_PATH);
         let mut noise = 0x2545_F491_4F6C_DD1D_u64;
         let mut next = |below: usize| {
             noise ^= noise << 13;
@@ -89,6 +90,38 @@ fn f1_no_decoder_panics_on_damaged_files() {
             damaged[next(300)] ^= 1 << next(8);
             damaged.truncate(next(8192));
             fuzz::control_file(&damaged);
+        }
+    }
+}
+
+type Decode = fn(&[u8]);
+
+/// Every length, count and offset in real bytes, blown up: what a decoder holds stays near to what it was given.
+#[test]
+fn f2_a_length_that_is_only_claimed_takes_no_memory() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    let decoders: [(&str, Decode); 6] = [
+        ("pgformat_control_file", fuzz::control_file),
+        ("pgformat_label", fuzz::label),
+        ("pgformat_history", fuzz::history),
+        ("pgformat_page", fuzz::page),
+        ("pgformat_record", fuzz::record),
+        ("pgformat_wal", fuzz::wal),
+    ];
+    for (name, decode) in decoders {
+        for seed in std::fs::read_dir(corpus.join(name)).unwrap() {
+            let seed = seed.unwrap().path();
+            let bytes = std::fs::read(&seed).unwrap();
+            for at in 0..bytes.len() {
+                for huge in [[0xFF; 4], [0xFF, 0xFF, 0xFF, 0x3F], [0, 0, 0, 0x10]] {
+                    let mut changed = bytes.clone();
+                    let end = changed.len().min(at + huge.len());
+                    changed[at..end].copy_from_slice(&huge[..end - at]);
+                    let held = allocation_counter::measure(|| decode(&changed)).bytes_max;
+                    let limit = 64 * changed.len() as u64 + (16 << 10);
+                    assert!(held <= limit, "{held} bytes held with {huge:x?} at {at} of {}", seed.display());
+                }
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The search for what destroyed data, against servers on which it was destroyed.
 
-use crate::server::{Cluster, Installation};
+use crate::server::{options, version};
 use crate::wal::{read_all, read_wal};
 use lifeboat_base::Lsn;
 use lifeboat_pgformat::search::{Effect, Search, SearchOptions, Suspect};
@@ -9,6 +9,7 @@ use lifeboat_pgformat::{
     CatalogueDatabase, CatalogueRelation, CatalogueSnapshot, Landmarks, Oid, SegmentSize, Target, TargetHit,
     TargetSearch,
 };
+use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation};
 
 const SETUP: &str = "
 create table a (id serial primary key, v text);
@@ -78,10 +79,10 @@ const STORY: &[(&str, &str)] = &[
     ("drop database doomed", "DropDatabase doomed"),
 ];
 
-fn snapshot(cluster: &Cluster<'_>) -> CatalogueSnapshot {
-    let lsn: Lsn = cluster.sql("postgres", "select pg_current_wal_insert_lsn()").parse().unwrap();
+fn snapshot(cluster: &Cluster) -> CatalogueSnapshot {
+    let lsn: Lsn = cluster.script("postgres", "select pg_current_wal_insert_lsn()").parse().unwrap();
     let databases =
-        cluster.sql("postgres", "select oid, dattablespace, datname from pg_database where datallowconn");
+        cluster.script("postgres", "select oid, dattablespace, datname from pg_database where datallowconn");
     let number = |text: &str| Oid(text.parse().unwrap());
     let database = |line: &str| {
         let mut fields = line.split('|');
@@ -90,7 +91,7 @@ fn snapshot(cluster: &Cluster<'_>) -> CatalogueSnapshot {
         let sql = "select c.oid, coalesce(pg_relation_filenode(c.oid), 0), c.reltablespace, c.relkind, c.relpersistence,
                    coalesce((select t.oid from pg_class t where t.reltoastrelid = c.oid), 0), n.nspname, c.relname
                    from pg_class c join pg_namespace n on n.oid = c.relnamespace";
-        let rows = cluster.sql(&name, sql);
+        let rows = cluster.script(&name, sql);
         let relation = |line: &str| {
             let mut fields = line.split('|');
             let mut next = || fields.next().unwrap();
@@ -101,7 +102,7 @@ fn snapshot(cluster: &Cluster<'_>) -> CatalogueSnapshot {
                 kind: next().chars().next().unwrap(),
                 persistence: next().chars().next().unwrap(),
                 toast_of: Some(number(next())).filter(|oid| oid.0 != 0),
-                schema: next().to_owned(),
+                schema: next().into(),
                 name: next().to_owned(),
             }
         };
@@ -126,23 +127,24 @@ fn describe(effect: &Effect) -> String {
     format!("{:?} {name}{rows}{doubt}", effect.kind)
 }
 
-fn story_is_found(installation: &Installation, settings: &str) {
-    let cluster = Cluster::start(installation, settings);
-    cluster.sql("postgres", SETUP);
+fn story_is_found(installation: &Installation, options: &ClusterOptions) {
+    let cluster = Cluster::start(installation, options);
+    cluster.script("postgres", SETUP);
     let snapshot = snapshot(&cluster);
     let begin = snapshot.lsn;
-    let position = || cluster.sql("postgres", "select pg_current_wal_insert_lsn()").parse::<Lsn>().unwrap();
+    let position =
+        || cluster.script("postgres", "select pg_current_wal_insert_lsn()").parse::<Lsn>().unwrap();
     let mut ends = Vec::new();
     for (sql, _) in STORY {
-        cluster.sql("postgres", &format!("{sql};"));
+        cluster.script("postgres", &format!("{sql};"));
         ends.push(position());
     }
-    cluster.pg_ctl("stop", &[]);
+    cluster.stop();
     let wal = read_wal(&cluster);
 
     let options = ReaderOptions {
         wanted: Search::wanted(),
-        ..ReaderOptions::new(installation.version, SegmentSize::DEFAULT)
+        ..ReaderOptions::new(version(installation), SegmentSize::DEFAULT)
     };
     let mut search = Search::new(SearchOptions { min_rows: 100, rewrites: false }, vec![snapshot]);
     let mut suspects: Vec<Suspect> = Vec::new();
@@ -166,35 +168,35 @@ fn story_is_found(installation: &Installation, settings: &str) {
             wrong.push(format!("{sql}\n  expected {expected:?}\n  told     {told}"));
         }
     }
-    assert!(wrong.is_empty(), "PostgreSQL {}:\n{}", installation.version, wrong.join("\n"));
+    assert!(wrong.is_empty(), "PostgreSQL {}:\n{}", installation.major, wrong.join("\n"));
 }
 
 #[test]
 fn what_destroyed_the_data_is_found() {
     for installation in Installation::all() {
-        story_is_found(&installation, "");
+        story_is_found(&installation, &options());
     }
 }
 
 #[test]
 fn what_destroyed_the_data_is_found_with_compressed_images() {
     for installation in Installation::all() {
-        story_is_found(&installation, "wal_compression=pglz");
+        story_is_found(&installation, &options().set("wal_compression", "pglz"));
     }
 }
 
 #[test]
 fn what_destroyed_the_data_is_found_with_logical_wal() {
     for installation in Installation::all() {
-        story_is_found(&installation, "wal_level=logical");
+        story_is_found(&installation, &options().set("wal_level", "logical"));
     }
 }
 
 #[test]
 fn targets_are_found_where_the_server_says_they_are() {
     for installation in Installation::all() {
-        let cluster = Cluster::start(&installation, "track_commit_timestamp=on");
-        let one = |sql: &str| cluster.sql("postgres", sql);
+        let cluster = Cluster::start(&installation, &options().set("track_commit_timestamp", "on"));
+        let one = |sql: &str| cluster.script("postgres", sql);
         one("create table t (x int)");
         let xid = one("begin; insert into t values (1); select pg_current_xact_id(); commit;");
         let time = one(&format!("select pg_xact_commit_timestamp('{xid}'::xid)"));
@@ -203,9 +205,9 @@ fn targets_are_found_where_the_server_says_they_are() {
         one("commit prepared 'later'");
         let point: Lsn = one("select pg_create_restore_point('here')").parse().unwrap();
         one("select pg_create_restore_point('here')");
-        cluster.pg_ctl("stop", &[]);
+        cluster.stop();
         let wal = read_wal(&cluster);
-        let options = ReaderOptions::new(installation.version, SegmentSize::DEFAULT);
+        let options = ReaderOptions::new(version(&installation), SegmentSize::DEFAULT);
         let find = |target: Target| {
             let search = TargetSearch::new(target);
             let mut hits: Vec<TargetHit> = Vec::new();

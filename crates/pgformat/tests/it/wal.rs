@@ -1,11 +1,13 @@
 //! Every record against that version's `pg_waldump`.
 
-use crate::server::{Cluster, Installation};
+use crate::server::{options, read, version};
 use lifeboat_base::{Lsn, SystemId, Timeline};
 use lifeboat_pgformat::wal::{
     Content, EndReason, ReaderOptions, Record, RecordReader, Rmgr, RmgrSet, Start, Step, WalTime,
 };
 use lifeboat_pgformat::{ControlFile, PG_CONTROL_PATH, RelationLocator, SegmentSize, WalFileName};
+use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation};
+use std::path::PathBuf;
 
 const WORKLOAD: &str = "
 create database doomed;
@@ -46,17 +48,21 @@ pub struct Wal {
     segment_size: SegmentSize,
 }
 
+fn pg_wal(cluster: &Cluster) -> PathBuf {
+    cluster.data_directory().join("pg_wal")
+}
+
 /// All WAL from the first segment that is there.
-pub fn read_wal(cluster: &Cluster<'_>) -> Wal {
-    let control = ControlFile::parse(&cluster.read(PG_CONTROL_PATH)).unwrap();
+pub fn read_wal(cluster: &Cluster) -> Wal {
+    let control = ControlFile::parse(&read(cluster, PG_CONTROL_PATH)).unwrap();
     let names =
-        std::fs::read_dir(cluster.wal()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        std::fs::read_dir(pg_wal(cluster)).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
     let mut segments: Vec<_> =
         names.filter_map(|name| WalFileName::parse(&name, control.wal_segment_size)).collect();
     segments.sort();
     let mut bytes = Vec::new();
     for segment in &segments {
-        bytes.extend(std::fs::read(cluster.wal().join(segment.to_string())).unwrap());
+        bytes.extend(std::fs::read(pg_wal(cluster).join(segment.to_string())).unwrap());
     }
     Wal {
         bytes,
@@ -202,17 +208,19 @@ pub fn read_all(
     reader
 }
 
-fn compare_with_pg_waldump(installation: &Installation, segment_mib: u32, settings: &str) {
-    let cluster = Cluster::start_with_segments(installation, segment_mib, settings);
-    cluster.sql("postgres", WORKLOAD);
-    cluster.pg_ctl("stop", &[]);
+fn compare_with_pg_waldump(installation: &Installation, options: &ClusterOptions) {
+    let cluster = Cluster::start(installation, options);
+    cluster.script("postgres", WORKLOAD);
+    cluster.stop();
     let wal = read_wal(&cluster);
     let start = format!("{}", wal.start);
-    let path = cluster.wal();
-    let output = installation.run("pg_waldump", &["-p", path.to_str().unwrap(), "-t", "1", "-s", &start]);
+    let mut command = installation.command("pg_waldump");
+    command.arg("-p").arg(pg_wal(&cluster)).args(["-t", "1", "-s", &start]);
+    // It ends with an error where WAL does.
+    let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let mut lines = text.lines().filter_map(parse_line);
-    let options = ReaderOptions::new(installation.version, wal.segment_size);
+    let options = ReaderOptions::new(version(installation), wal.segment_size);
 
     let mut count = 0;
     let reader = read_all(&wal, options, usize::MAX, |record| {
@@ -223,7 +231,7 @@ fn compare_with_pg_waldump(installation: &Installation, segment_mib: u32, settin
         let theirs = (line.rmgr.to_owned(), line.total, line.xid, line.lsn, line.previous);
         assert_eq!(ours, theirs);
         for expected in expectations(record) {
-            let version = installation.version;
+            let version = version(installation);
             assert!(
                 line.description.contains(&expected),
                 "{version}: `{expected}` in `{}`",
@@ -271,13 +279,14 @@ fn compare_with_pg_waldump(installation: &Installation, segment_mib: u32, settin
 #[test]
 fn records_are_those_of_pg_waldump() {
     for installation in Installation::all() {
-        compare_with_pg_waldump(&installation, 16, "");
+        compare_with_pg_waldump(&installation, &options());
     }
 }
 
 #[test]
 fn records_are_those_of_pg_waldump_with_small_segments_logical_and_compression() {
     for installation in Installation::all() {
-        compare_with_pg_waldump(&installation, 1, "wal_level=logical\nwal_compression=pglz");
+        let small = options().wal_segment_mib(1).set("wal_level", "logical").set("wal_compression", "pglz");
+        compare_with_pg_waldump(&installation, &small);
     }
 }

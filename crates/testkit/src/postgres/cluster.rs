@@ -270,6 +270,19 @@ impl Cluster {
         attempt(&mut psql).map(|rows| rows.trim_end_matches('\n').to_owned())
     }
 
+    /// Runs `sql` in `database`, each statement on its own, as a person would type them; returns the rows.
+    ///
+    /// # Panics
+    /// When one fails, with the server's message.
+    #[track_caller]
+    pub fn script(&self, database: &str, sql: &str) -> String {
+        let script = self.scratch.path().join("script.sql");
+        std::fs::write(&script, sql).unwrap_or_else(|error| panic!("write {}: {error}", script.display()));
+        let mut psql = self.command("psql");
+        psql.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-d", database, "-f"]).arg(&script);
+        must(psql).trim().to_owned()
+    }
+
     /// Runs pgbench with these arguments and returns what it printed.
     ///
     /// # Panics
