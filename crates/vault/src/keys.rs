@@ -191,8 +191,14 @@ fn derive(passphrase: &str, salt: &[u8], memory: u32, passes: u32, lanes: u32) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Copies, Reach, Vault, VaultCopy};
     use age::secrecy::ExposeSecret;
+    use futures::TryStreamExt;
     use lifeboat_base::ManualClock;
+    use object_store::memory::InMemory;
+    use object_store::{ObjectStore, ObjectStoreExt};
+    use std::os::unix::fs::FileExt;
+    use std::sync::Arc;
 
     #[test]
     fn k2_any_one_recipient_opens_and_no_other_does() {
@@ -217,5 +223,84 @@ mod tests {
             assert!(matches!(unlock(&wrapped, &bad), Err(KeyError::Wrong(_))));
         }
         assert!(matches!(unlock(&wrapped[1..], &phrase("x")), Err(KeyError::NoSuchRecipient(..))));
+    }
+
+    #[tokio::test]
+    async fn k1_the_key_is_in_no_object_and_in_nothing_that_is_printed() {
+        let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap(), 1));
+        let store = Arc::new(InMemory::new());
+        let copies = Copies::new(vec![VaultCopy::new("one", None, store.clone())], 1);
+        let recipient = age::x25519::Identity::generate().to_public().to_string();
+        let vault = Vault::init(copies, Some("correct horse"), &[recipient], clock).await.unwrap();
+        // A frame that is stored as it is, and one that is compressed.
+        vault.put("plans/short", b"short", Reach::All).await.unwrap();
+        vault.put("plans/long", &[7; 10_000], Reach::All).await.unwrap();
+        crate::journal::append_shared(&vault, &"run".parse().unwrap(), "me", "said", "x".into())
+            .await
+            .unwrap();
+        let key = vault.key().expose();
+        let hexadecimal = hex::encode(key);
+        let written = [
+            key.to_vec(),
+            hexadecimal.clone().into_bytes(),
+            hexadecimal.to_uppercase().into_bytes(),
+            // Base64 of it alone, and where it stands third by third in something longer.
+            BASE64.encode(key).trim_end_matches('=').as_bytes()[..42].to_vec(),
+            BASE64.encode(&key[1..31]).into_bytes(),
+            BASE64.encode(&key[2..32]).into_bytes(),
+        ];
+        let holds =
+            |bytes: &[u8]| written.iter().any(|form| bytes.windows(form.len()).any(|window| window == form));
+        assert!(holds(key) && holds(hexadecimal.as_bytes()), "the search finds nothing");
+        let objects: Vec<_> = store.list(None).try_collect().await.unwrap();
+        assert_eq!(objects.len(), 6, "a header, two keys, two plans and a record: {objects:?}");
+        for object in objects {
+            let bytes = store.get(&object.location).await.unwrap().bytes().await.unwrap();
+            assert!(!holds(&bytes), "{} holds the key", object.location);
+        }
+        let phrase = Unlock::Passphrase("correct horse".to_owned().into());
+        let printed = format!("{vault:?} {:?} {phrase:?}", vault.key());
+        assert!(!holds(printed.as_bytes()) && !printed.contains("correct horse"), "{printed}");
+    }
+
+    /// Looks through the memory of this very process.
+    #[test]
+    fn k1_an_unwrapped_key_is_wiped() {
+        let clock = ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap(), 1);
+        let identity = age::x25519::Identity::generate();
+        let key = VaultKey::generate(&clock);
+        // What an allocator writes into memory that it took back stands at its beginning.
+        let end: Vec<u8> = key.expose()[16..].iter().map(|byte| byte ^ 0xA5).collect();
+        let wrapped = [
+            WrappedKey::by_passphrase(&key, "correct horse", &clock).unwrap(),
+            WrappedKey::by_age(&key, &identity.to_public().to_string()).unwrap(),
+        ];
+        drop(key);
+        let file = Unlock::AgeIdentity(Zeroizing::new(identity.to_string().expose_secret().to_owned()));
+        for bring in [Unlock::Passphrase("correct horse".to_owned().into()), file] {
+            let opened = Box::new(unlock(&wrapped, &bring).unwrap());
+            assert!(in_heap(&end), "the search does not find what is there");
+            drop(opened);
+            assert!(!in_heap(&end), "{bring:?} left the key in memory");
+        }
+    }
+
+    /// Whether bytes that were masked stand unmasked anywhere in memory that can be written, but on a stack.
+    fn in_heap(masked: &[u8]) -> bool {
+        let here = std::ptr::from_ref(&masked) as u64;
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let memory = std::fs::File::open("/proc/self/mem").unwrap();
+        maps.lines().any(|line| {
+            let (range, rest) = line.split_once(' ').unwrap();
+            let (begin, end) = range.split_once('-').unwrap();
+            let number = |text| u64::from_str_radix(text, 16).unwrap();
+            let (begin, end) = (number(begin), number(end));
+            if !rest.starts_with("rw") || rest.contains("[stack") || (begin..end).contains(&here) {
+                return false;
+            }
+            let mut bytes = Zeroizing::new(vec![0; (end - begin) as usize]);
+            let Ok(()) = memory.read_exact_at(&mut bytes, begin) else { return false };
+            bytes.windows(masked.len()).any(|window| window.iter().zip(masked).all(|(a, b)| a ^ 0xA5 == *b))
+        })
     }
 }

@@ -207,7 +207,13 @@ impl ObjectOpener {
             .open_in_place(nonce(number), aad, &mut buffer)
             .map_err(|_| OpenError::Damaged(number))?;
         match plain.split_first() {
-            Some((&CODEC_STORED, payload)) => Ok(payload.to_vec()),
+            Some((&CODEC_STORED, payload)) => {
+                // Opened where it lies: of a wrapped key there is no second copy that nobody wipes.
+                let length = payload.len();
+                buffer.truncate(1 + length);
+                buffer.drain(..1);
+                Ok(buffer)
+            }
             Some((&CODEC_ZSTD, payload)) => {
                 let size = zstd::zstd_safe::get_frame_content_size(payload).ok().flatten();
                 let size = size.and_then(|n| usize::try_from(n).ok()).filter(|n| *n <= FRAME_LIMIT_BYTES);

@@ -282,4 +282,24 @@ mod tests {
         assert_eq!(holds(u32::MAX, Some(u32::MAX), None), Some(32 * 8192), "no more than a mask tells");
         assert_eq!(holds(0, Some(1), None), None);
     }
+
+    #[test]
+    fn l2_a_pack_is_full_before_it_outgrows_its_memory() {
+        let clock = lifeboat_base::ManualClock::new(jiff::Timestamp::UNIX_EPOCH, 7);
+        let key = VaultKey::from_bytes(&[7; 32]).unwrap();
+        let mut pack = PackWriter::begin(&key, "x", 0, 1, &clock);
+        let room = pack.bytes.capacity();
+        let mut noise = vec![0; super::super::FRAME_BYTES];
+        let mut frames = 0;
+        while !pack.is_full() {
+            // Nothing of it compresses.
+            clock.random(&mut noise);
+            pack.add("base/5/1", frames * noise.len() as u64, &noise);
+            frames += 1;
+        }
+        assert!(frames as usize * noise.len() >= PACK_BYTES - noise.len(), "{frames} frames");
+        let pack = pack.finish();
+        assert!(pack.bytes.len() < PACK_BYTES + 2 * noise.len(), "{} bytes", pack.bytes.len());
+        assert_eq!(pack.bytes.capacity(), room, "it grew");
+    }
 }

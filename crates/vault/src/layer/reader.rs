@@ -225,3 +225,41 @@ impl OpenedPack {
         if Some(raw.len()) == entry.raw_length() { Ok(raw) } else { Err(OpenError::Malformed(number)) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::{FileEntry, FileKind, LayerWriter};
+    use crate::{Copies, VaultCopy};
+    use lifeboat_base::ManualClock;
+    use object_store::memory::InMemory;
+
+    #[tokio::test]
+    async fn l2_a_reader_keeps_the_directories_of_few_packs_however_many_it_reads() {
+        let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap(), 1));
+        let copies = Copies::new(vec![VaultCopy::new("one", None, Arc::new(InMemory::new()))], 1);
+        let recipient = age::x25519::Identity::generate().to_public().to_string();
+        let vault = Vault::init(copies, None, &[recipient], clock).await.unwrap();
+        let service: ServiceName = "db".parse().unwrap();
+        let writer = LayerWriter::new(&vault, &service, "layer".to_owned(), 1);
+        let count = 2 * DIRECTORIES_KEPT;
+        for number in 0..count {
+            let mut pack = writer.begin_pack();
+            pack.add("a", (number * FRAME_BYTES) as u64, &[number as u8; FRAME_BYTES]);
+            writer.put_pack(pack.finish()).await.unwrap();
+        }
+        let (path, length) = ("a".to_owned(), (count * FRAME_BYTES) as u64);
+        let (kind, mode, packs) = (FileKind::File, 0o600, Vec::new());
+        let (smallest_length, removed, made_anew) = (None, false, false);
+        let file = FileEntry { path, kind, length, mode, packs, smallest_length, removed, made_anew };
+        writer.finish(vec![file]).await.unwrap();
+        let reader = LayerReader::open(&vault, &service, "layer").await.unwrap();
+        // Forwards, backwards, and here and there.
+        for number in (0..count).chain((0..count).rev()).chain((0..count).map(|n| n * 37 % count)) {
+            let frame = reader.frame("a", (number * FRAME_BYTES) as u64).await.unwrap();
+            assert_eq!(frame, Some(vec![number as u8; FRAME_BYTES]));
+            let kept = reader.cached().len();
+            assert!((1..=DIRECTORIES_KEPT).contains(&kept), "{kept} directories");
+        }
+    }
+}

@@ -297,11 +297,74 @@ fn timelines_that_no_kept_point_reaches_go_and_the_newest_stays() {
     assert_eq!(wal_left(&facts, &verdicts, 2), [] as [u64; 0]);
     assert_eq!(wal_left(&facts, &verdicts, 3), [9, 10, 11]);
     assert_eq!(wal_left(&facts, &verdicts, 4), [5, 6]);
-    // A5.
-    timeline(&mut facts, 2, "garbage", 3..6);
+}
+
+#[test]
+fn a1_from_a_point_kept_onwards_every_byte_stays_on_every_timeline_that_it_reaches() {
+    // 1 ─┬───┬──── (points at 0, 4)
+    //    │   ├ 3 from segment 6 ── 4 from segment 8
+    //    └ 2 from segment 2 ── 5 from segment 3
+    let mut facts = hourly(10);
+    facts.points.retain(|p| ["p00000", "p00004"].contains(&p.id.as_str()));
+    timeline(&mut facts, 2, "1\t0/200080\tx\n", 2..6);
+    timeline(&mut facts, 3, "1\t0/600080\tx\n", 6..11);
+    timeline(&mut facts, 4, "1\t0/600080\tx\n\n3\t0/800080\tx\n", 8..12);
+    timeline(&mut facts, 5, "1\t0/200080\tx\n\n2\t0/300080\tx\n", 3..7);
+    let last = Policy { last: Some(1), ..policy() };
+    // Whether by a window or by a pin.
     let verdicts = decide(&facts, &last, at(10));
-    assert_eq!(wal_left(&facts, &verdicts, 2), [3, 4, 5]);
-    assert_eq!(verdicts.warnings.len(), 1);
+    assert_eq!(kept(&verdicts), ["p00004"]);
+    assert_eq!(wal_left(&facts, &verdicts, 1), [4, 5, 6, 7, 8, 9, 10, 11]);
+    assert_eq!(wal_left(&facts, &verdicts, 3), [6, 7, 8, 9, 10]);
+    assert_eq!(wal_left(&facts, &verdicts, 4), [8, 9, 10, 11]);
+    assert_eq!(wal_left(&facts, &verdicts, 2), [] as [u64; 0]);
+    facts.pins.push(pin(Purpose::Restore, Some("p00000"), at(10)));
+    let verdicts = decide(&facts, &last, at(10));
+    for (number, expected) in [(1, 0..12), (2, 2..6), (3, 6..11), (4, 8..12), (5, 3..7)] {
+        assert_eq!(wal_left(&facts, &verdicts, number), expected.collect::<Vec<_>>(), "timeline {number}");
+    }
+}
+
+#[test]
+fn a4_one_byte_that_is_needed_keeps_its_segment() {
+    let last = Policy { last: Some(1), ..policy() };
+    // The newest point goes on from segment 9; the verified one needs from `start` to `stop`.
+    let left = |start: u64, stop: u64| {
+        let mut facts = hourly(10);
+        facts.points.retain(|p| ["p00003", "p00009"].contains(&p.id.as_str()));
+        facts.verification.insert("p00003".to_owned(), Verification::Verified);
+        (facts.points[0].start, facts.points[0].stop) = (Lsn(start), Lsn(stop));
+        let verdicts = decide(&facts, &last, at(10));
+        assert_eq!(kept(&verdicts), ["p00003", "p00009"]);
+        let mut left = wal_left(&facts, &verdicts, 1);
+        left.retain(|segment| *segment < 9);
+        left
+    };
+    assert_eq!(left(3 * SEGMENT + 40, 3 * SEGMENT + 400), [3]);
+    assert_eq!(left(4 * SEGMENT - 1, 4 * SEGMENT + 1), [3, 4]);
+    assert_eq!(left(3 * SEGMENT, 6 * SEGMENT - 1), [3, 4, 5]);
+    // An end that is a segment's first byte is asked for with that segment.
+    assert_eq!(left(3 * SEGMENT, 4 * SEGMENT), [3, 4]);
+}
+
+#[test]
+fn a5_a_timeline_whose_history_is_not_known_is_not_judged() {
+    let mut facts = hourly(10);
+    facts.points.retain(|p| ["p00000", "p00008"].contains(&p.id.as_str()));
+    timeline(&mut facts, 3, "1\t0/900080\tx\n", 9..12);
+    let last = Policy { last: Some(1), ..policy() };
+    for history in ["1\t0/300080\tabandoned\n", "garbage", "9\t0/300080\tof another order\n"] {
+        timeline(&mut facts, 2, history, 3..6);
+        let is_known = facts.wal[&SYSTEM].timelines[&Timeline(2)].history.is_some();
+        let verdicts = decide(&facts, &last, at(10));
+        assert_eq!(
+            wal_left(&facts, &verdicts, 2),
+            if is_known { vec![] } else { vec![3, 4, 5] },
+            "{history}"
+        );
+        assert_eq!(verdicts.warnings.len(), usize::from(!is_known), "{history}");
+        assert_eq!(wal_left(&facts, &verdicts, 1), [8, 9, 10, 11], "the others are judged all the same");
+    }
 }
 
 #[test]

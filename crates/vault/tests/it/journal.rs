@@ -116,6 +116,44 @@ async fn a_record_lost_at_home_is_read_from_another_copy() {
 }
 
 #[tokio::test]
+async fn j4_a_chain_goes_on_only_from_what_the_home_proves_to_be_its_end() {
+    let world = World::new(2, 1).await;
+    let vault = world.vault().await;
+    let run = scope("run");
+    let open = || Chain::open(&vault, &run, "me");
+    let away = || FaultPlan::none().on(Select::any(), Fault::Unavailable);
+    fill(&vault, "run", 5).await;
+    // Another copy's word is not enough, though it has all.
+    world.plan(0, away());
+    assert!(matches!(open().await, Err(JournalError::Silent { .. })));
+    world.plan(0, FaultPlan::none());
+    // The home's alone is.
+    world.plan(1, away());
+    let mut chain = open().await.unwrap();
+    assert_eq!(chain.head().number, 5);
+    chain.append("counted", json!(6)).await.unwrap();
+    world.plan(1, FaultPlan::none());
+    assert_eq!(open().await.unwrap().head().number, 6, "the other copy is only behind");
+    // A home that has lost its tail would give out numbers twice.
+    vault
+        .copies()
+        .home()
+        .delete(vec![names::journal_record("run", 5), names::journal_record("run", 6)])
+        .await;
+    let before = world.stores[0].write_count();
+    assert!(matches!(open().await, Err(JournalError::HomeBehind { theirs: 5, ours: 4, .. })));
+    let shared = journal::append_shared(&vault, &scope("run"), "me", "said", json!(1)).await;
+    assert!(matches!(shared, Err(JournalError::HomeBehind { .. })), "{shared:?}");
+    assert_eq!(world.stores[0].write_count(), before, "nothing was written");
+    // And so would one whose last record does not read.
+    vault.copies().overwrite_in(0, &names::journal_record("run", 5), "garbage".into()).await.unwrap();
+    let name = names::journal_record("run", 5);
+    vault.copies().delete_in(1, std::slice::from_ref(&name)).await;
+    let opened = open().await;
+    assert!(matches!(opened, Err(JournalError::Read { number: 5, .. })), "{opened:?}");
+}
+
+#[tokio::test]
 async fn j1_who_finds_anothers_record_writes_nothing_more() {
     let world = World::new(1, 1).await;
     let vault = world.vault().await;

@@ -1,12 +1,17 @@
 //! Layers and restore points: what was written is read, from whichever copy is whole, and a killed backup is none.
 
-use crate::fixture::{assert_restorable, content, point, put_layer, put_segment, service};
+use crate::fixture::{assert_restorable, content, fill, point, put_layer, put_segment, service};
 use crate::support::World;
+use lifeboat_base::Lsn;
 use lifeboat_testkit::faulty::{Fault, FaultPlan, OperationKind, Select};
+use lifeboat_vault::check::{self, CheckOptions, Repair};
 use lifeboat_vault::layer::{FRAME_BYTES, FileEntry, FileKind, LayerError, LayerReader, LayerWriter};
-use lifeboat_vault::point::{self as points, PointError};
-use lifeboat_vault::{Vault, WriteError};
+use lifeboat_vault::pins::{self, Purpose};
+use lifeboat_vault::point::{self as points, PointError, RestorePoint};
+use lifeboat_vault::prune::{self, Policy, PruneOptions, Verification};
+use lifeboat_vault::{Vault, WriteError, names};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 const LAYER: &str = "20260101T000000Z-00000000";
 
@@ -117,7 +122,7 @@ async fn restore_points_are_listed_by_time_and_only_when_all_are_known() {
     put_layer(&vault, LAYER).await;
     for (id, minutes) in [("z", 1), ("a", 3), ("m", 2)] {
         let mut point = point(&vault, id, 0, &[LAYER]);
-        point.finished += std::time::Duration::from_secs(minutes * 60);
+        point.finished += Duration::from_secs(minutes * 60);
         points::publish(&vault, &point).await.unwrap();
     }
     let ids: Vec<String> =
@@ -132,4 +137,65 @@ async fn restore_points_are_listed_by_time_and_only_when_all_are_known() {
     world.plan(1, FaultPlan::none().on(Select::kind(OperationKind::List), Fault::Unavailable));
     let listed = points::list(&vault, &service()).await;
     assert!(matches!(listed, Err(PointError::Silent { .. })), "another may have a point that this one lacks");
+}
+
+#[tokio::test]
+async fn l1_a_layer_that_no_manifest_names_is_nothing_and_half_a_layer_cannot_be_named() {
+    let world = World::new(1, 1).await;
+    let vault = world.vault().await;
+    put_segment(&vault, 0).await;
+    put_layer(&vault, LAYER).await;
+    assert!(points::list(&vault, &service()).await.unwrap().is_empty());
+    let named = points::read(&vault, &service(), LAYER).await;
+    assert!(matches!(named, Err(PointError::Unknown { .. })), "{named:?}");
+    // Another backup's manifest does not make it count.
+    let other = "20260101T000001Z-00000001";
+    put_layer(&vault, other).await;
+    points::publish(&vault, &point(&vault, "p0", 0, &[other])).await.unwrap();
+    assert_eq!(points::list(&vault, &service()).await.unwrap().len(), 1);
+    // Packs without their index are no layer to name.
+    let half = "20260101T000002Z-00000002";
+    let writer = LayerWriter::new(&vault, &service(), half.to_owned(), 1);
+    let mut pack = writer.begin_pack();
+    pack.add("a", 0, &[7; 100]);
+    writer.put_pack(pack.finish()).await.unwrap();
+    let named = points::publish(&vault, &point(&vault, "p1", 0, &[other, half])).await;
+    assert!(matches!(named, Err(WriteError::Incomplete { .. })), "{named:?}");
+    assert_eq!(points::list(&vault, &service()).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn p2_a_manifest_stays_as_it_was_written_whatever_becomes_of_the_point() {
+    let world = World::new(2, 2).await;
+    let vault = world.vault().await;
+    fill(&world, &vault, 3).await;
+    let stored = async || {
+        let mut stored = Vec::new();
+        for (copy, id) in [(0, "p0"), (1, "p0"), (0, "p2"), (1, "p2")] {
+            stored.push(vault.copies().read_from(copy, &names::point(&service(), id)).await.ok());
+        }
+        stored
+    };
+    let before = stored().await;
+    let first = points::read(&vault, &service(), "p0").await.unwrap();
+    let other = RestorePoint { stop: Lsn(first.stop.0 + 8), ..first.clone() };
+    let published = points::publish(&vault, &other).await;
+    assert!(matches!(published, Err(WriteError::Conflict { .. })), "{published:?}");
+    assert_eq!(stored().await, before);
+    // What is found out about it, and what goes beside it, is written elsewhere.
+    let verification = [("p0".to_owned(), Verification::Verified), ("p2".to_owned(), Verification::Failed)];
+    let options = PruneOptions {
+        service: service(),
+        policy: Policy { last: Some(1), ..Policy::everything() },
+        verification: verification.into(),
+        grace: Duration::ZERO,
+        wait: Duration::from_secs(15),
+    };
+    pins::put(&vault, &service(), Purpose::Restore, Some("p0"), "me").await.unwrap();
+    assert!(!prune::run(&vault, "me", &options).await.unwrap().deleted.is_empty());
+    let repair = Repair { actor: "me".to_owned(), wait: Duration::from_secs(15) };
+    let options = CheckOptions { deep: true, repair: Some(repair), progress: None };
+    check::check(&vault, &options).await.unwrap();
+    assert_eq!(stored().await, before);
+    assert_eq!(points::read(&vault, &service(), "p0").await.unwrap(), first);
 }

@@ -125,6 +125,41 @@ async fn nothing_goes_while_it_is_not_known_what_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn g1_without_every_answer_there_are_no_facts() {
+    let world = World::new(2, 1).await;
+    let vault = world.vault().await;
+    fill(&world, &vault, POINTS).await;
+    let before = held(&vault).await;
+    let plan = async || prune::plan(&vault, &options(Duration::ZERO)).await;
+    let whole = plan().await.unwrap();
+    // Each listing and each read of what is asked for, in either copy; with one write enough for "durable", what
+    // one copy does not show may be in the other alone.
+    for copy in 0..2 {
+        for part in ["points", "layers", "pins", "clusters", "wal", "catalogues"] {
+            let list = Select::kind(OperationKind::List).named(part);
+            world.plan(copy, FaultPlan::none().on(list, Fault::Unavailable));
+            let told = plan().await;
+            assert!(matches!(told, Err(PruneError::Facts { .. })), "{part} of copy {copy}: {told:?}");
+            assert!(prune(&vault, Duration::ZERO).await.is_err(), "{part} of copy {copy}");
+            world.plan(copy, FaultPlan::none());
+        }
+    }
+    // What both copies have, and neither gives, is not taken for absent either.
+    for part in ["points", "clusters"] {
+        let get = || FaultPlan::none().on(Select::kind(OperationKind::Get).named(part), Fault::Unavailable);
+        world.plan(0, get());
+        world.plan(1, get());
+        let told = plan().await;
+        assert!(matches!(told, Err(PruneError::Facts { .. })), "{part}: {told:?}");
+        world.plan(0, FaultPlan::none());
+        world.plan(1, FaultPlan::none());
+    }
+    let after: BTreeMap<_, _> = held(&vault).await;
+    assert_eq!(after, before);
+    assert_eq!(plan().await.unwrap().0.bury, whole.0.bury);
+}
+
+#[tokio::test(start_paused = true)]
 async fn r3_what_is_pinned_after_it_was_buried_is_spared() {
     let world = World::new(1, 1).await;
     let vault = world.vault().await;
