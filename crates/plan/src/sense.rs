@@ -10,7 +10,7 @@
 use crate::finding::{Code, Finding, nearest};
 use crate::model::Objectives;
 use crate::shape::join;
-use crate::values::{Conninfo, CopyUrl, Interval, SlotName};
+use crate::values::{Conninfo, CopyUrl, Interval, Label, SlotName};
 use crate::yaml::{Node, Scalar, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -41,7 +41,7 @@ impl<'a> Place<'a> {
     }
 
     fn text(&self, key: &str) -> Option<&'a str> {
-        self.node.get(key)?.text()
+        words(self.node.get(key)?)
     }
 
     fn read<T: FromStr>(&self, key: &str) -> Option<T> {
@@ -62,6 +62,19 @@ impl<'a> Place<'a> {
     fn warning(&self, code: Code, message: impl Into<String>) -> Finding {
         Finding::warning(code, self.node.mark, message).at(&*self.path)
     }
+}
+
+/// A text, that the schema takes for one (E1): `null`, `7` and `true` without quotes are none.
+fn words(node: &Node) -> Option<&str> {
+    match node.scalar() {
+        Some(Scalar::Text(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// The same, if it can be a name at all.
+fn label(node: &Node) -> Option<&str> {
+    words(node).filter(|text| text.parse::<Label>().is_ok())
 }
 
 /// Everything that the rules find.
@@ -87,7 +100,7 @@ fn names(plan: &Place<'_>, findings: &mut Vec<Finding>) {
     for (key, what) in [("services", "service"), ("scenarios", "scenario")] {
         let mut seen = BTreeMap::new();
         for name in plan.list(key).iter().filter_map(|item| item.get("name")) {
-            let Some(text) = name.node.text() else { continue };
+            let Some(text) = label(name.node) else { continue };
             match seen.get(text) {
                 None => {
                     seen.insert(text, name.node.mark.line);
@@ -136,7 +149,7 @@ fn needs(plan: &Place<'_>, findings: &mut Vec<Finding>) {
         let Some(name) = service.text("name") else { continue };
         let mut wanted = Vec::new();
         for need in service.list("needs") {
-            match need.node.text() {
+            match label(need.node) {
                 Some(text) if known.contains(text) => wanted.push((text, need.clone())),
                 Some(text) => findings.push(unknown(&need, "service", text, &known)),
                 None => {}
@@ -207,7 +220,7 @@ struct Copy<'a> {
 fn copies<'a>(plan: &Place<'a>) -> Vec<Copy<'a>> {
     let Some(vault) = plan.get("vault") else { return Vec::new() };
     let copy = |place: Place<'a>| {
-        let address = place.node.text().or_else(|| place.text("url"));
+        let address = words(place.node).or_else(|| place.text("url"));
         Copy {
             url: address.and_then(|text| text.parse().ok()),
             name: place.text("name"),
@@ -250,7 +263,7 @@ fn vault(plan: &Place<'_>, findings: &mut Vec<Finding>) {
         }
     }
     let Some(home) = plan.get("vault").and_then(|vault| vault.get("home")) else { return };
-    let Some(text) = home.node.text() else { return };
+    let Some(text) = words(home.node) else { return };
     let url = text.parse::<CopyUrl>().ok();
     let called = |copy: &Copy<'_>| copy.name == Some(text) || (url.is_some() && copy.url == url);
     if !copies.iter().any(called) {
@@ -267,7 +280,7 @@ fn durability(plan: &Place<'_>, findings: &mut Vec<Finding>) {
     let stated = plan.get("vault").and_then(|vault| vault.get("durable"));
     let durable = match stated.as_ref().map(|place| place.node.scalar()) {
         None => 1,
-        Some(Some(Scalar::Integer(durable))) => usize::try_from(durable).unwrap_or(0),
+        Some(Some(Scalar::Integer(durable))) => u32::try_from(durable).map_or(0, |durable| durable as usize),
         Some(_) => return,
     };
     if let Some(place) = stated.filter(|_| durable > copies.len()) {
@@ -278,7 +291,7 @@ fn durability(plan: &Place<'_>, findings: &mut Vec<Finding>) {
     let domains: Vec<Place<'_>> =
         plan.list("services").iter().filter_map(|service| service.get("domain")).collect();
     for domain in &domains {
-        let Some(text) = domain.node.text() else { continue };
+        let Some(text) = words(domain.node) else { continue };
         let outside = copies.iter().filter(|copy| copy.domain != Some(text)).count();
         if outside < durable && !copies.is_empty() {
             let message = format!(
@@ -330,13 +343,13 @@ fn scenarios(plan: &Place<'_>, findings: &mut Vec<Finding>) {
     };
     for scenario in plan.list("scenarios") {
         if let Some(runbook) = scenario.get("runbook")
-            && let Some(name) = runbook.node.text()
+            && let Some(name) = label(runbook.node)
             && !runbooks.contains(name)
         {
             findings.push(unknown(&runbook, "runbook", name, &runbooks));
         }
         for signal in scenario.list("detect") {
-            match signal.node.text().map(|text| text.split_once('.').ok_or(text)) {
+            match words(signal.node).map(|text| text.split_once('.').ok_or(text)) {
                 Some(Ok((service, _))) if !services.contains(service) => {
                     findings.push(unknown(&signal, "service", service, &services));
                 }
@@ -355,7 +368,7 @@ fn scenarios(plan: &Place<'_>, findings: &mut Vec<Finding>) {
 fn protection(service: &Place<'_>, postgres: &Place<'_>, findings: &mut Vec<Finding>) {
     if let Some(name) = service.get("name")
         && postgres.get("slot").is_none()
-        && let Some(Ok(parsed)) = name.node.text().map(str::parse)
+        && let Some(Ok(parsed)) = words(name.node).map(str::parse)
         && SlotName::of_service(&parsed).is_err()
     {
         findings.push(
@@ -390,7 +403,7 @@ fn protection(service: &Place<'_>, postgres: &Place<'_>, findings: &mut Vec<Find
     let mut servers = BTreeMap::new();
     let connection = postgres.get("connection").into_iter();
     for server in connection.chain(postgres.list("standbys")) {
-        let Some(Ok(conninfo)) = server.node.text().map(str::parse::<Conninfo>) else { continue };
+        let Some(Ok(conninfo)) = words(server.node).map(str::parse::<Conninfo>) else { continue };
         if let Some(line) = servers.insert(conninfo.as_str().to_owned(), server.node.mark.line) {
             let message = format!("this is the server on line {line} once more");
             findings

@@ -329,11 +329,100 @@ fn w1_the_walk_knows_every_keyword_of_the_schema() {
     visit(&schema(), &mut formats);
     formats.sort();
     formats.dedup();
-    assert!(formats.len() > 10);
+    assert_eq!(formats, READERS.map(|(format, _)| format), "V1 has to know them all");
     for format in formats {
         assert!(values::problem(&format, "\u{0}").is_some(), "{format} has no parser");
     }
 }
+
+/// The valid plan as a tree, which written as JSON is YAML too.
+fn document() -> Json {
+    let (value, findings) = shape::check(&schema::SCHEMA, &yaml::parse(VALID).unwrap());
+    assert_eq!(findings, []);
+    value
+}
+
+/// The ways to all that stands below the top of a tree.
+fn places(value: &Json) -> Vec<String> {
+    let below = |key: String, value: &Json| {
+        let key = key.replace('~', "~0").replace('/', "~1");
+        let mut found = vec![format!("/{key}")];
+        found.extend(places(value).into_iter().map(|rest| format!("/{key}{rest}")));
+        found
+    };
+    let mut found = Vec::new();
+    match value {
+        Json::Object(map) => found.extend(map.iter().flat_map(|(key, value)| below(key.clone(), value))),
+        Json::Array(list) => {
+            found.extend(list.iter().enumerate().flat_map(|(n, value)| below(n.to_string(), value)));
+        }
+        _ => {}
+    }
+    found
+}
+
+/// What the walk says of a document, and what the types say.
+fn judged(document: &Json) -> (Vec<Finding>, Result<Plan, serde_json::Error>) {
+    let (value, findings) = shape::check(&schema::SCHEMA, &yaml::parse(&document.to_string()).unwrap());
+    assert!(!findings.is_empty() || value == *document, "the walk changed it: {value}");
+    (findings, serde_json::from_value(document.clone()))
+}
+
+#[test]
+fn m1_which_keys_must_and_may_be_there_is_what_the_types_say() {
+    let whole = document();
+    for place in [String::new()].into_iter().chain(places(&whole)) {
+        let Some(Json::Object(map)) = whole.pointer(&place) else { continue };
+        let changed =
+            map.keys().map(|key| (key.clone(), None)).chain([("zzz".to_owned(), Some(Json::from(1)))]);
+        for (key, value) in changed {
+            let mut document = whole.clone();
+            let map = document.pointer_mut(&place).and_then(Json::as_object_mut).unwrap();
+            match value {
+                Some(value) => map.insert(key.clone(), value),
+                None => map.remove(&key),
+            };
+            let (findings, read) = judged(&document);
+            assert_eq!(findings.is_empty(), read.is_ok(), "{key} in {place}: {findings:?} {read:?}");
+        }
+    }
+}
+
+#[test]
+fn s1_a_key_without_a_value_is_refused_wherever_the_plan_says_what_belongs_there() {
+    assert!(!schema().to_string().contains("\"null\""), "the schema allows null");
+    let whole = document();
+    let is_argument = |place: &str| place.starts_with("/runbooks/") && place.matches('/').count() > 4;
+    let all: Vec<_> = places(&whole).into_iter().filter(|place| !is_argument(place)).collect();
+    assert!(all.len() > 50);
+    for place in all {
+        let mut document = whole.clone();
+        *document.pointer_mut(&place).unwrap() = Json::Null;
+        let (findings, _) = judged(&document);
+        assert!(findings.iter().any(|finding| finding.code == Code::WrongType), "{place}: {findings:?}");
+    }
+}
+
+/// Whether each format's type reads a text through serde.
+const READERS: [(&str, fn(&str) -> bool); 12] = {
+    fn reads<T: serde::de::DeserializeOwned>(text: &str) -> bool {
+        serde_json::from_value::<T>(Json::from(text)).is_ok()
+    }
+    [
+        ("date", reads::<Date>),
+        ("lifeboat-action", reads::<ActionName>),
+        ("lifeboat-connection", reads::<Conninfo>),
+        ("lifeboat-copy", reads::<CopyUrl>),
+        ("lifeboat-cron", reads::<Cron>),
+        ("lifeboat-duration", reads::<Interval>),
+        ("lifeboat-label", reads::<Label>),
+        ("lifeboat-path", reads::<AbsolutePath>),
+        ("lifeboat-service", reads::<lifeboat_base::ServiceName>),
+        ("lifeboat-size", reads::<Size>),
+        ("lifeboat-slot", reads::<SlotName>),
+        ("lifeboat-time-zone", reads::<Zone>),
+    ]
+};
 
 #[test]
 fn the_schema_is_published_as_it_is() {
@@ -384,6 +473,45 @@ fn never_panics(source: &str) {
     }
 }
 
+/// What may stand anywhere in a plan by mistake.
+fn odd_value() -> impl Strategy<Value = Json> {
+    let text = prop_oneof![
+        "[ -~]{0,12}",
+        prop::sample::select(vec![
+            "15m",
+            "1GiB",
+            "orders-db",
+            "P1",
+            "host=db user=u",
+            "s3://b/p",
+            "/srv",
+            "0 3 * * *",
+            "Asia/Taipei",
+            "orders-db.checks",
+            "2026-01-01",
+            "lifeboat/v1",
+            "point-in-time-recovery",
+        ])
+        .prop_map(str::to_owned),
+    ];
+    let leaf = prop_oneof![
+        Just(Json::Null),
+        any::<bool>().prop_map(Json::from),
+        prop_oneof![-5_i64..40, any::<i64>()].prop_map(Json::from),
+        (0.1_f64..9.9).prop_map(Json::from),
+        text.prop_map(Json::from),
+    ];
+    leaf.prop_recursive(2, 6, 3, |inner| {
+        let key =
+            prop::sample::select(vec!["name", "rto", "window", "daily", "query", "service", "url", "zzz"]);
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Json::from),
+            prop::collection::btree_map(key.prop_map(str::to_owned), inner, 0..3)
+                .prop_map(|map| map.into_iter().collect::<Json>()),
+        ]
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
@@ -419,5 +547,53 @@ proptest! {
         let (a, b) = (mistakes[first], mistakes[second]);
         let both = edit(a.0, a.1).replacen(b.0, b.1, 1);
         prop_assert_eq!(count(&both), count(&edit(a.0, a.1)) + count(&edit(b.0, b.1)));
+    }
+
+    #[test]
+    fn m1_what_the_walk_lets_pass_the_types_read(at in any::<prop::sample::Index>(), new in odd_value()) {
+        let mut document = document();
+        let places = places(&document);
+        *document.pointer_mut(&places[at.index(places.len())]).unwrap() = new;
+        let (findings, read) = judged(&document);
+        prop_assert!(!findings.is_empty() || read.is_ok(), "{document}: {read:?}");
+    }
+
+    #[test]
+    fn e1_what_is_refused_where_it_stands_is_not_judged_again(
+        at in prop::collection::vec((any::<prop::sample::Index>(), odd_value()), 1..4),
+    ) {
+        let mut document = document();
+        for (at, new) in at {
+            let places = places(&document);
+            *document.pointer_mut(&places[at.index(places.len())]).unwrap() = new;
+        }
+        let root = yaml::parse(&document.to_string()).unwrap();
+        let (_, refused) = shape::check(&schema::SCHEMA, &root);
+        // A key that is missing or unknown is told of where the mapping stands, which may be wrong besides.
+        let refused = refused.iter().filter(|finding| {
+            matches!(finding.code, Code::WrongType | Code::BadValue | Code::Connection | Code::Address | Code::Secret)
+        });
+        let refused: Vec<&str> = refused.map(|finding| finding.path.as_str()).collect();
+        for judged in sense::check(&root) {
+            prop_assert!(!refused.contains(&&*judged.path), "{document}: {judged:?}");
+        }
+    }
+
+    #[test]
+    fn v1_the_check_takes_what_serde_takes(
+        which in 0..READERS.len(),
+        text in prop_oneof![
+            "[ -~\u{e9}\u{0}]{0,24}",
+            "[0-9]{1,5}(ms|[smhdw]|KiB|MB|GiB)([0-9]{1,3}(ms|[smhdw]))?",
+            "[0-9]{4}-[0-9]{2}-[0-9]{2}",
+            "([0-9*]{1,2}(/[0-9]{1,2}|-[0-9]{1,2})? ){4}[0-7*]",
+            "(file|s3|gs|az|http)://[a-z/.@:?]{0,12}",
+            "(postgresql://|host=|user=)[a-z@:/ =']{0,16}(password=x)?",
+            "/?[a-z0-9-]{1,12}(\\.[a-z_]{1,8})?",
+            Just("Asia/Taipei".to_owned()),
+        ],
+    ) {
+        let (format, reads) = READERS[which];
+        prop_assert_eq!(values::problem(format, &text).is_none(), reads(&text), "{} {:?}", format, text);
     }
 }
