@@ -11,6 +11,7 @@ mod fetch;
 mod recovery;
 mod restore_faults;
 mod search;
+mod search_counts;
 mod server;
 mod stream;
 mod targets;

@@ -138,7 +138,7 @@ async fn snapshots_come_back_as_they_were_taken() {
     );
     let facts: Vec<u32> = facts.split_whitespace().map(|number| number.parse().unwrap()).collect();
     assert_eq!((orders.oid.0, orders.relfilenode.0), (facts[0], facts[1]));
-    assert_eq!((orders.schema.as_str(), orders.kind, orders.persistence), ("Shop", 'r', 'p'));
+    assert_eq!((&*orders.schema, orders.kind, orders.persistence), ("Shop", 'r', 'p'));
     let toast = database.relations.iter().find(|relation| relation.oid.0 == facts[2]).unwrap();
     assert_eq!((toast.toast_of, toast.kind), (Some(orders.oid), 't'));
     // On an idle server the next one has the same position, which is no error.

@@ -1,8 +1,9 @@
 //! Every way to log in, and every way not to.
 
 use super::told;
-use crate::server::{Server, conninfo, installations};
+use crate::server::{Server, conninfo, has_tls};
 use lifeboat_postgres::client::{Advice, ClientError, Connection, Conninfo, Purpose, Refusal};
+use lifeboat_testkit::postgres::Installation;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
@@ -40,8 +41,10 @@ fn check_refused(info: &Conninfo, advice: Advice, expected: &str) -> impl Future
 
 #[tokio::test]
 async fn passwords() {
-    for bin in installations() {
-        let server = Server::start(&bin).await;
+    let installations: Vec<_> = Installation::all().into_iter().filter(has_tls).collect();
+    assert!(!installations.is_empty(), "no server here was built with OpenSSL");
+    for installation in installations {
+        let server = Server::start(&installation);
         let scram = r"user=scram password='ge\'he\\im'";
         check_ok(&server.tcp(scram), true).await;
         check_ok(&server.tcp(&format!("{scram} sslmode=disable")), false).await;
@@ -78,10 +81,9 @@ async fn passwords() {
 
 #[tokio::test]
 async fn the_password_file() {
-    let bin = installations().remove(0);
-    let server = Server::start(&bin).await;
+    let server = Server::start(&Installation::oldest());
     let path = server.path("pass");
-    std::fs::write(&path, format!("localhost:{}:postgres:md5:geheim\n", server.port)).unwrap();
+    std::fs::write(&path, format!("localhost:{}:postgres:md5:geheim\n", server.cluster.port())).unwrap();
     let info = server.tcp(&format!("user=md5 passfile={path}"));
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     check_refused(&info, Advice::FixConfiguration, "run: chmod 0600").await;
@@ -91,8 +93,7 @@ async fn the_password_file() {
 
 #[tokio::test]
 async fn pg_hba_lines_are_told() {
-    let bin = installations().remove(0);
-    let server = Server::start(&bin).await;
+    let server = Server::start(&Installation::oldest());
     let fix = Advice::FixConfiguration;
     let nobody = server.tcp("user=nobody sslmode=disable");
     check_refused(&nobody, fix, "host postgres nobody 127.0.0.1/32 scram-sha-256").await;
@@ -103,17 +104,16 @@ async fn pg_hba_lines_are_told() {
         told(&error)
     );
 
-    let local = conninfo(&format!("host={} port={} user=trust", server.directory(), server.port));
+    let local = server.local("user=trust");
     let error = Connection::connect(&local, Purpose::Replication).await.unwrap_err();
     assert!(told(&error).contains("alter role \"trust\" replication"), "{}", told(&error));
-    let none = conninfo(&format!("host={} port={} user=none", server.directory(), server.port));
+    let none = server.local("user=none");
     check_refused(&none, fix, "check that the role exists").await;
 }
 
 #[tokio::test]
 async fn tls_as_sslmode_asks() {
-    let bin = installations().remove(0);
-    let server = Server::start(&bin).await;
+    let server = Server::start(&Installation::oldest());
     let roots = format!("sslrootcert={}", server.path("ca.crt"));
     let other = format!("sslrootcert={}", server.path("other.crt"));
     for mode in ["prefer", "require", "verify-ca", "verify-full"] {
@@ -131,7 +131,7 @@ async fn tls_as_sslmode_asks() {
     }
     // The certificate names localhost, not the address.
     let by_address = |mode: &str| {
-        let port = server.port;
+        let port = server.cluster.port();
         conninfo(&format!("host=127.0.0.1 port={port} dbname=postgres user=trust sslmode={mode} {roots}"))
     };
     check_ok(&by_address("verify-ca"), true).await;
@@ -151,14 +151,10 @@ async fn tls_as_sslmode_asks() {
 
 #[tokio::test]
 async fn a_self_signed_certificate_is_trusted_when_named() {
-    let bin = installations().remove(0);
-    let server = Server::start(&bin).await;
-    let directory = server.directory();
-    server.append(
-        "data/postgresql.conf",
-        &format!("ssl_cert_file='{directory}/self.crt'\nssl_key_file='{directory}/self.key'\n"),
-    );
-    server.pg_ctl(&["restart"]);
+    let server = Server::start(&Installation::oldest());
+    server.cluster.set("ssl_cert_file", &server.path("self.crt"));
+    server.cluster.set("ssl_key_file", &server.path("self.key"));
+    server.cluster.restart();
     let roots = format!("sslrootcert={}", server.path("self.crt"));
     check_ok(&server.tcp(&format!("user=trust sslmode=verify-full {roots}")), true).await;
     let other = format!("sslrootcert={}", server.path("ca.crt"));
@@ -168,8 +164,7 @@ async fn a_self_signed_certificate_is_trusted_when_named() {
 
 #[tokio::test]
 async fn a_server_without_tls() {
-    let bin = installations().remove(0);
-    let server = Server::start_with(&bin, "ssl=off").await;
+    let server = Server::start_with(&Installation::oldest(), &[("ssl", "off")]);
     check_ok(&server.tcp("user=trust sslmode=prefer"), false).await;
     let info = server.tcp("user=trust sslmode=require");
     check_refused(&info, Advice::FixConfiguration, "does not offer TLS, which sslmode=require insists on")
@@ -178,10 +173,9 @@ async fn a_server_without_tls() {
 
 #[tokio::test]
 async fn several_hosts_are_tried_in_order() {
-    let bin = installations().remove(0);
-    let server = Server::start(&bin).await;
+    let server = Server::start(&Installation::oldest());
     let info = |more: &str| {
-        conninfo(&format!("host=127.0.0.1,localhost port=1,{} dbname=postgres {more}", server.port))
+        conninfo(&format!("host=127.0.0.1,localhost port=1,{} dbname=postgres {more}", server.cluster.port()))
     };
     check_ok(&info("user=trust target_session_attrs=primary"), true).await;
     check_ok(&info("user=trust target_session_attrs=read-write"), true).await;

@@ -1,12 +1,13 @@
 //! WAL from a real server: all of it, in order, whoever drops what.
 
 use super::told;
-use crate::server::{Server, installations};
+use crate::server::Server;
 use lifeboat_base::{Lsn, SystemClock, Timeline};
 use lifeboat_postgres::client::{
     Advice, ClientError, Connection, Event, Purpose, Refusal, Replication, SlotOptions, StartReplication,
     Status,
 };
+use lifeboat_testkit::postgres::Installation;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,8 +35,8 @@ async fn flushed(connection: &mut Connection) -> Lsn {
 
 #[tokio::test]
 async fn wal_of_an_insert_comes_through_a_slot() {
-    for bin in installations() {
-        let server = Server::start(&bin).await;
+    for installation in Installation::all() {
+        let server = Server::start(&installation);
         let mut sql = server.superuser(Purpose::Sql).await;
         // Over the network and with a password, as in life.
         let info = server.tcp(r"user=scram password='ge\'he\\im' application_name=lifeboat_test");
@@ -89,8 +90,8 @@ async fn wal_of_an_insert_comes_through_a_slot() {
 
 #[tokio::test]
 async fn refusals_are_understood() {
-    let bin = installations().remove(0);
-    let server = Server::start_with(&bin, "max_replication_slots=1\nmax_wal_senders=2").await;
+    let settings = [("max_replication_slots", "1"), ("max_wal_senders", "2")];
+    let server = Server::start_with(&Installation::oldest(), &settings);
     let mut connection = server.superuser(Purpose::Replication).await;
     let expect = |error: ClientError, wanted: fn(&Refusal) -> bool| {
         assert!(error.refusal().is_some_and(wanted), "{}", told(&error));
@@ -133,8 +134,7 @@ async fn refusals_are_understood() {
 
 #[tokio::test]
 async fn p1_a_dropped_recv_loses_no_wal() {
-    let bin = installations().remove(0);
-    let server = Server::start(&bin).await;
+    let server = Server::start(&Installation::oldest());
     let mut sql = server.superuser(Purpose::Sql).await;
     // TLS: its records end elsewhere than messages do.
     let info = server.tcp(r"user=scram password='ge\'he\\im' sslmode=require");
@@ -174,7 +174,8 @@ async fn p1_a_dropped_recv_loses_no_wal() {
     let segment = begin.0 / SEGMENT_BYTES;
     let files: Vec<u8> = (segment..=position.0 / SEGMENT_BYTES)
         .flat_map(|segment| {
-            std::fs::read(server.path(&format!("data/pg_wal/00000001{segment:016X}"))).unwrap_or_default()
+            let name = format!("pg_wal/00000001{segment:016X}");
+            std::fs::read(server.cluster.data_directory().join(name)).unwrap_or_default()
         })
         .collect();
     let offset = (begin.0 % SEGMENT_BYTES) as usize;
@@ -183,14 +184,14 @@ async fn p1_a_dropped_recv_loses_no_wal() {
 
 #[tokio::test]
 async fn the_end_of_a_timeline_names_the_next() {
-    for bin in installations() {
-        let server = Server::start(&bin).await;
+    for installation in Installation::all() {
+        let server = Server::start(&installation);
         let mut connection = server.superuser(Purpose::Replication).await;
         let begin = connection.identify_system().await.unwrap().flushed.segment_start(SEGMENT_BYTES);
         drop(connection);
-        server.pg_ctl(&["stop", "-m", "fast"]);
-        server.append("data/standby.signal", "");
-        server.pg_ctl(&["start"]);
+        server.cluster.stop();
+        std::fs::write(server.cluster.data_directory().join("standby.signal"), "").unwrap();
+        server.cluster.restart();
         let mut standby = server.superuser(Purpose::Sql).await;
         assert!(standby.is_in_recovery().await.unwrap());
         standby.query("select pg_promote()").await.unwrap();
@@ -226,8 +227,7 @@ async fn the_end_of_a_timeline_names_the_next() {
 
 #[tokio::test]
 async fn a_server_that_stops_sends_all_first() {
-    let bin = installations().remove(0);
-    let server = Server::start(&bin).await;
+    let server = Server::start(&Installation::oldest());
     let mut connection = server.superuser(Purpose::Replication).await;
     let begin = connection.identify_system().await.unwrap().flushed;
     let mut replication = start(connection, &from(None, begin)).await.unwrap();
@@ -246,7 +246,7 @@ async fn a_server_that_stops_sends_all_first() {
         }
     };
     let stop = tokio::task::spawn_blocking(move || {
-        server.pg_ctl(&["stop", "-m", "fast"]);
+        server.cluster.stop();
         server
     });
     let ((position, error), _server) = tokio::join!(follow, stop);

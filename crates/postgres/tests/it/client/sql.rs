@@ -1,16 +1,17 @@
 //! Commands, rows, errors, copies, and ending a command from elsewhere.
 
 use super::told;
-use crate::server::{Server, conninfo, installations};
+use crate::server::Server;
 use lifeboat_postgres::client::{
     Advice, ClientError, CommandEvent, Connection, Purpose, Refusal, quote_identifier, quote_literal,
 };
+use lifeboat_testkit::postgres::Installation;
 use std::time::Duration;
 
 #[tokio::test]
 async fn rows_and_several_statements() {
-    for bin in installations() {
-        let server = Server::start(&bin).await;
+    for installation in Installation::all() {
+        let server = Server::start(&installation);
         let mut connection = server.superuser(Purpose::Sql).await;
         let sets = connection
             .query_all("create table t (a int, b text); insert into t values (1, 'x'), (2, null); select * from t order by a")
@@ -35,8 +36,7 @@ async fn rows_and_several_statements() {
 
 #[tokio::test]
 async fn errors_leave_the_connection_free() {
-    let bin = installations().remove(0);
-    let server = Server::start(&bin).await;
+    let server = Server::start(&Installation::oldest());
     let mut connection = server.superuser(Purpose::Sql).await;
     let error = connection.query("select 1; select 'a'::int; select 2").await.unwrap_err();
     let server_error = error.server_error().unwrap();
@@ -56,8 +56,7 @@ async fn errors_leave_the_connection_free() {
 
 #[tokio::test]
 async fn hostile_names_and_texts_stay_what_they_are() {
-    let bin = installations().remove(0);
-    let server = Server::start(&bin).await;
+    let server = Server::start(&Installation::oldest());
     let mut connection = server.superuser(Purpose::Sql).await;
     let name = "a\"b'c\\d; drop table x; --\u{e9}";
     for conforming in ["on", "off"] {
@@ -70,8 +69,7 @@ async fn hostile_names_and_texts_stay_what_they_are() {
 
 #[tokio::test]
 async fn a_dropped_command_is_not_mistaken_for_the_next() {
-    let bin = installations().remove(0);
-    let server = Server::start(&bin).await;
+    let server = Server::start(&Installation::oldest());
     let mut connection = server.superuser(Purpose::Sql).await;
     let hasty =
         tokio::time::timeout(Duration::from_millis(50), connection.query("select pg_sleep(60)")).await;
@@ -81,8 +79,7 @@ async fn a_dropped_command_is_not_mistaken_for_the_next() {
 
 #[tokio::test]
 async fn cancel_ends_the_command_only() {
-    let bin = installations().remove(0);
-    let server = Server::start(&bin).await;
+    let server = Server::start(&Installation::oldest());
     // Over TLS too: the key must not go over the wire in the clear.
     for info in [server.tcp("user=trust sslmode=disable"), server.tcp("user=trust sslmode=require")] {
         let mut connection = Connection::connect(&info, Purpose::Sql).await.unwrap();
@@ -99,8 +96,7 @@ async fn cancel_ends_the_command_only() {
 
 #[tokio::test]
 async fn copies_are_streamed() {
-    let bin = installations().remove(0);
-    let server = Server::start(&bin).await;
+    let server = Server::start(&Installation::oldest());
     let mut connection = server.superuser(Purpose::Sql).await;
     let mut copy = connection
         .copy_out("copy (select i, repeat('x', 100) from generate_series(1, 50000) i) to stdout")
@@ -118,8 +114,8 @@ async fn copies_are_streamed() {
 
 #[tokio::test]
 async fn a_base_backup_arrives() {
-    for bin in installations() {
-        let server = Server::start(&bin).await;
+    for installation in Installation::all() {
+        let server = Server::start(&installation);
         let mut connection = server.superuser(Purpose::Replication).await;
         let command = "BASE_BACKUP (LABEL 'it''s', CHECKPOINT 'fast', WAL true, MANIFEST 'yes')";
         let mut stream = connection.stream(command).await.unwrap();
@@ -147,25 +143,23 @@ async fn a_base_backup_arrives() {
 
 #[tokio::test]
 async fn a_server_that_stops_says_so() {
-    let bin = installations().remove(0);
-    let server = Server::start(&bin).await;
+    let server = Server::start(&Installation::oldest());
     let mut connection = server.superuser(Purpose::Sql).await;
-    server.pg_ctl(&["stop", "-m", "fast"]);
+    server.cluster.stop();
     let error = connection.query("select 1").await.unwrap_err();
     assert_eq!(error.advice(), Advice::Retry);
     assert!(matches!(error.refusal(), Some(Refusal::ShuttingDown { .. })), "{}", told(&error));
 
     let error = Connection::connect(&server.tcp("user=trust"), Purpose::Sql).await.unwrap_err();
     assert!(matches!(error, ClientError::Refused { .. }), "{}", told(&error));
-    let socket = conninfo(&format!("user=postgres host={}", server.directory()));
+    let socket = server.local("user=postgres");
     let error = Connection::connect(&socket, Purpose::Sql).await.unwrap_err();
     assert!(matches!(error, ClientError::NoSocket { .. }), "{}", told(&error));
 }
 
 #[tokio::test]
 async fn replication_in_a_database_takes_sql_too() {
-    let bin = installations().remove(0);
-    let server = Server::start(&bin).await;
+    let server = Server::start(&Installation::oldest());
     let mut connection = server.superuser(Purpose::ReplicationDatabase).await;
     assert_eq!(connection.query_one("select current_database()").await.unwrap().at(0), Some("postgres"));
     assert_eq!(connection.identify_system().await.unwrap().database.as_deref(), Some("postgres"));
