@@ -17,6 +17,8 @@
 //! stores or servers. The one thing that is looked up outside is the machine's time-zone database.
 
 mod finding;
+#[doc(hidden)]
+pub mod fuzz;
 mod model;
 mod schema;
 mod sense;

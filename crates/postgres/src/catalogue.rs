@@ -13,9 +13,11 @@
 
 use crate::client::{ClientError, CommandEvent, Connection, Conninfo, Purpose, Row, RowError};
 use lifeboat_base::{Lsn, ServiceName, SystemId};
+use lifeboat_pgformat::search::{Search, SearchOptions};
 use lifeboat_pgformat::{CatalogueDatabase, CatalogueRelation, CatalogueSnapshot, Oid};
 use lifeboat_vault::{CopyFailure, Reach, ReadError, Vault, WriteError, names, refusals};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Databases in one snapshot.
 pub const DATABASES_LIMIT: usize = 1000;
@@ -273,21 +275,25 @@ pub async fn load(
 ) -> Result<CatalogueSnapshot, CatalogueError> {
     let raw = vault.read(&names::catalogue(service, system, lsn)).await;
     let raw = raw.map_err(|source| CatalogueError::Read { lsn, source })?;
-    let stored: Stored =
-        serde_json::from_slice(&raw).map_err(|source| CatalogueError::Malformed { lsn, source })?;
+    parse(&raw).map_err(|source| CatalogueError::Malformed { lsn, source })
+}
+
+fn parse(raw: &[u8]) -> Result<CatalogueSnapshot, serde_json::Error> {
+    let stored: Stored = serde_json::from_slice(raw)?;
     let databases = stored.databases.into_iter().map(database).collect();
     Ok(CatalogueSnapshot { lsn: stored.lsn, databases })
 }
 
 fn database(stored: StoredDatabase) -> CatalogueDatabase {
     let StoredDatabase { oid, name, tablespace, schemas, relations } = stored;
+    let schemas: Vec<Arc<str>> = schemas.into_iter().map(Arc::from).collect();
     let relation = |stored: StoredRelation| {
         let StoredRelation(oid, file, tablespace, schema, name, kind, persistence, toast_of) = stored;
         CatalogueRelation {
             oid: Oid(oid),
             relfilenode: Oid(file),
             tablespace: Oid(tablespace),
-            schema: schemas.get(schema).cloned().unwrap_or_default(),
+            schema: schemas.get(schema).cloned().unwrap_or_else(|| "".into()),
             name,
             kind,
             persistence,
@@ -296,4 +302,13 @@ fn database(stored: StoredDatabase) -> CatalogueDatabase {
     };
     let relations = relations.into_iter().map(relation).collect();
     CatalogueDatabase { oid: Oid(oid), name, tablespace: Oid(tablespace), relations }
+}
+
+/// A snapshot behind its seal, for fuzzing: bytes in, nothing out, no panic.
+#[doc(hidden)]
+pub fn fuzz(raw: &[u8]) {
+    if let Ok(snapshot) = parse(raw) {
+        let options = SearchOptions { min_rows: 1, rewrites: true };
+        _ = Search::new(options, vec![snapshot.clone(), snapshot]);
+    }
 }

@@ -1,6 +1,7 @@
 //! Runs the real binary as a user does, against real servers and stores.
 
 mod basics;
+mod corpus;
 mod demo;
 mod invariants;
 mod killed;

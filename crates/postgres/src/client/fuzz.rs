@@ -2,6 +2,7 @@
 //! panic, nothing allocated by a length that was only claimed.
 
 use super::Conninfo;
+use super::passfile::{self, Wanted};
 use super::replication;
 use super::row::{Columns, Row, read_columns};
 use super::server_error::ServerError;
@@ -31,9 +32,27 @@ pub fn messages(bytes: &[u8]) {
 }
 
 /// Connection strings.
+///
+/// # Panics
+/// When what is written for a child process does not read back as the same.
 pub fn conninfo(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    if let Ok(info) = Conninfo::parse(&text, &|_| None) {
-        _ = (info.to_string(), info.without_secrets());
+    match Conninfo::parse(&text, &|_| None) {
+        Ok(info) => {
+            _ = (info.to_string(), format!("{info:?}"));
+            let written = info.without_secrets();
+            let again = Conninfo::parse(&written, &|_| None);
+            assert!(
+                again.as_ref().is_ok_and(|again| again.without_secrets() == written),
+                "{written}: {again:?}"
+            );
+        }
+        Err(error) => _ = error.to_string(),
     }
+}
+
+/// Password files.
+pub fn passfile(bytes: &[u8]) {
+    let wanted = Wanted { host: "db", port: 5432, database: "app", user: "me" };
+    _ = passfile::find(&String::from_utf8_lossy(bytes), wanted);
 }

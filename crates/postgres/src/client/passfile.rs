@@ -79,7 +79,7 @@ pub(super) fn read(path: &Path, wanted: Wanted<'_>) -> Result<Option<Password>, 
 }
 
 /// The password of the first line that fits.
-fn find(text: &str, wanted: Wanted<'_>) -> Option<Password> {
+pub(super) fn find(text: &str, wanted: Wanted<'_>) -> Option<Password> {
     let port = wanted.port.to_string();
     text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
         let rest = take_field(line, wanted.host)?;

@@ -34,6 +34,12 @@ use std::time::Duration;
 pub use client::{NoHelper, request};
 pub use helper::{HelperEnd, HelperError, HelperOptions, serve_helper};
 
+/// What the helper and its clients say to each other, for fuzzing: bytes in, nothing out, no panic.
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    wire::fuzz(bytes);
+}
+
 /// How long a vault that does not answer is asked again: PostgreSQL ends its recovery on a failure.
 pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(120);
 /// Between two tries, doubling.

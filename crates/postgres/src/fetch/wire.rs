@@ -64,3 +64,13 @@ pub(super) fn address(socket: &Path) -> std::io::Result<(PathBuf, Option<std::fs
     let short = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name);
     Ok((short, Some(directory)))
 }
+
+/// A line from either side, for fuzzing: bytes in, nothing out, no panic.
+pub(super) fn fuzz(bytes: &[u8]) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else { return };
+    runtime.block_on(async {
+        let (mut request, mut reply) = (bytes, bytes);
+        _ = read_line::<Request>(&mut request).await;
+        _ = read_line::<Reply>(&mut reply).await;
+    });
+}

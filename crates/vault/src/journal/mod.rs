@@ -26,6 +26,7 @@ pub use chain::{Chain, append_shared};
 pub use error::JournalError;
 pub use read::{Page, read, scopes};
 pub use record::{Fault, FaultKind, Head, Record};
+pub(crate) use record::{parse, to_json};
 pub use verify::{Report, ScopeReport, verify};
 
 /// The most that one record may take as JSON.

@@ -78,7 +78,7 @@ pub struct Fault {
     pub what: FaultKind,
 }
 
-pub(super) fn parse(number: u64, raw: &[u8]) -> Result<Record, Fault> {
+pub(crate) fn parse(number: u64, raw: &[u8]) -> Result<Record, Fault> {
     let record: Record = serde_json::from_slice(raw)
         .map_err(|error| Fault { number, what: FaultKind::Malformed(error.to_string()) })?;
     if record.number == number {
@@ -88,7 +88,7 @@ pub(super) fn parse(number: u64, raw: &[u8]) -> Result<Record, Fault> {
     }
 }
 
-pub(super) fn to_json(record: &Record) -> Vec<u8> {
+pub(crate) fn to_json(record: &Record) -> Vec<u8> {
     serde_json::to_vec(record).expect("a record of texts, numbers and JSON serialises")
 }
 

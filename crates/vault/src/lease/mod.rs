@@ -63,7 +63,7 @@ impl std::fmt::Display for Epoch {
 /// An epoch, as it is stored: sealed JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct EpochRecord {
+pub(crate) struct EpochRecord {
     epoch: Epoch,
     /// The try that made it (E4).
     id: RandomId,
@@ -75,6 +75,13 @@ struct EpochRecord {
     time: Timestamp,
     /// Whether the holder has let go: the next may take at once.
     released: bool,
+}
+
+impl EpochRecord {
+    /// Reads what is behind the seal; `None` for what no Lifeboat wrote.
+    pub(crate) fn parse(raw: &[u8]) -> Option<Self> {
+        serde_json::from_slice(raw).ok()
+    }
 }
 
 /// Why a lease could not be taken or kept.
@@ -161,7 +168,7 @@ impl Home {
     fn open(&self, epoch: Epoch, sealed: &[u8]) -> Option<EpochRecord> {
         let name = names::lease_epoch(self.scope.as_str(), epoch.0);
         let raw = seal::open_object(self.vault.key(), &name, sealed).ok()?;
-        serde_json::from_slice(&raw).ok()
+        EpochRecord::parse(&raw)
     }
 
     /// Creates an epoch. `Some` is whose it is instead.

@@ -184,18 +184,9 @@ async fn wal_facts(
     let segment = archive.segment_size();
     let prefix = names::wal(service, system);
     let listing = proven(service, vault.copies().list(&prefix).await)?;
-    let mut timelines: BTreeMap<Timeline, TimelineFacts> = BTreeMap::new();
-    for (name, listed) in &listing.objects {
-        let inside = name.strip_prefix(&prefix).and_then(|rest| rest.strip_prefix('/'));
-        let timeline = inside.and_then(|rest| Timeline::from_sortable(rest.get(..8)?));
-        let Some(timeline) = timeline else { continue };
-        let facts = timelines.entry(timeline).or_default();
-        if let Some((range, is_piece)) = wal_range(name, segment.bytes()) {
-            facts.objects.push(WalObject { range, is_piece, bytes: listed.size });
-        }
-    }
+    let objects = listing.objects.iter().map(|(name, listed)| (name.as_str(), listed.size));
+    let mut timelines = timelines(&prefix, objects, segment);
     for (timeline, facts) in &mut timelines {
-        facts.objects.sort_unstable();
         facts.history = match archive.history(*timeline).await {
             Ok(history) => Some(history),
             // Not there, or not to be understood: all WAL of the timeline stays.
@@ -209,6 +200,26 @@ async fn wal_facts(
     let mut catalogues: Vec<Lsn> = listing.objects.keys().filter_map(at).collect();
     catalogues.sort_unstable();
     Ok(WalFacts { segment, timelines, catalogues })
+}
+
+/// The timelines below `prefix`, by the names and sizes of their objects; their histories are not there yet.
+pub(crate) fn timelines<'a>(
+    prefix: &str,
+    objects: impl Iterator<Item = (&'a str, u64)>,
+    segment: SegmentSize,
+) -> BTreeMap<Timeline, TimelineFacts> {
+    let mut timelines: BTreeMap<Timeline, TimelineFacts> = BTreeMap::new();
+    for (name, bytes) in objects {
+        let inside = name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/'));
+        let timeline = inside.and_then(|rest| Timeline::from_sortable(rest.get(..8)?));
+        let Some(timeline) = timeline else { continue };
+        let facts = timelines.entry(timeline).or_default();
+        if let Some((range, is_piece)) = wal_range(name, segment.bytes()) {
+            facts.objects.push(WalObject { range, is_piece, bytes });
+        }
+    }
+    timelines.values_mut().for_each(|facts| facts.objects.sort_unstable());
+    timelines
 }
 
 /// What the WAL object `name` holds, and whether it is a piece.

@@ -28,6 +28,7 @@ mod tombs;
 mod wal;
 
 pub use apply::{Outcome, PruneError, PruneOptions, plan, run};
+pub(crate) use facts::timelines;
 pub use facts::{Facts, FactsError, LayerFacts, TimelineFacts, Verification, WalFacts, WalObject, gather};
 pub use keep::{Kept, Policy, Verdicts, decide};
 pub(crate) use tombs::Buried;

@@ -168,6 +168,14 @@ pub struct Tombs {
 }
 
 impl Tombs {
+    /// What these records, in order, tell.
+    pub(crate) fn of<'a>(records: impl Iterator<Item = &'a journal::Record>) -> Self {
+        let mut tombs = Self::default();
+        records.for_each(|record| tombs.apply(record));
+        tombs.begin();
+        tombs
+    }
+
     /// Reads what prune of `service` has journalled.
     ///
     /// # Errors
@@ -201,10 +209,15 @@ impl Tombs {
                 after = record.number;
             }
             if page.is_end {
-                tombs.gone.extend(tombs.open.values().flat_map(Tomb::going).cloned().collect::<Vec<_>>());
+                tombs.begin();
                 return Ok((tombs, page.is_proven));
             }
         }
+    }
+
+    /// After the last record: what has begun to go counts as gone.
+    fn begin(&mut self) {
+        self.gone.extend(self.open.values().flat_map(Tomb::going).cloned().collect::<Vec<_>>());
     }
 
     /// Projects one record; what is not ours, or of a later version, is passed over.
