@@ -228,6 +228,13 @@ impl Opened {
     pub fn postgres(&self, service: &ServiceName) -> anyhow::Result<&Postgres> {
         postgres_of(&self.required_plan()?.plan, service)
     }
+
+    /// The vault for what is written of a service: copies in its own failure domain do not count.
+    #[must_use]
+    pub fn vault_of(&self, service: &ServiceName) -> Vault {
+        let planned = self.plan.as_ref().and_then(|plan| plan.plan.service(service));
+        self.vault.outside(planned.and_then(|service| service.domain.as_deref()))
+    }
 }
 
 /// What a plan says of a service's protection.

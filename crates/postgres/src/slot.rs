@@ -61,6 +61,7 @@ pub async fn watch(sql: &mut Connection, slot: &str) -> Result<SlotHealth, Clien
     let question = format!(
         "SELECT s.slot_name, s.active, s.wal_status, s.safe_wal_size, s.restart_lsn, \
          (SELECT r.sync_state FROM pg_stat_replication r WHERE r.pid = s.active_pid) AS sync_state, \
+         current_setting('synchronous_standby_names') AS synchronous, \
          CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) \
          ELSE pg_current_wal_flush_lsn() END AS flushed, \
          (SELECT setting::bigint FROM pg_settings WHERE name = 'max_slot_wal_keep_size') AS keep_mib \
@@ -82,7 +83,7 @@ fn read(row: &Row) -> Result<SlotHealth, RowError> {
     Ok(SlotHealth {
         exists: optional("slot_name")?,
         active: row.optional("active")? == Some("t"),
-        awaited: matches!(row.optional("sync_state")?, Some("sync" | "quorum")),
+        awaited: is_awaited(row.optional("sync_state")?, row.optional("synchronous")?),
         wal_status: row.optional("wal_status")?.unwrap_or_default().to_owned(),
         // Below zero once the limit is passed.
         safe_wal_bytes: safe.map(|bytes| u64::try_from(bytes).unwrap_or(0)),
@@ -91,6 +92,15 @@ fn read(row: &Row) -> Result<SlotHealth, RowError> {
         retained_bytes: restart.map_or(0, |restart| flushed.bytes_since(restart)),
         keep_limit_bytes: u64::try_from(keep_mib).ok().map(|mib| mib << 20),
     })
+}
+
+/// Whether commits wait for the slot's receiver. Who may not see its state (`pg_monitor` may) is told nothing,
+/// and assumes that they do where they wait for anyone: to hurry for nothing costs less than to be waited for.
+fn is_awaited(state: Option<&str>, synchronous: Option<&str>) -> bool {
+    match state {
+        Some(state) => matches!(state, "sync" | "quorum"),
+        None => synchronous.is_some_and(|names| !names.trim().is_empty()),
+    }
 }
 
 /// What is wrong with the slot, if anything.
@@ -189,6 +199,13 @@ mod tests {
             (Some(text), Some(part)) => assert!(text.contains(part), "{text}"),
             (alarm, _) => panic!("{alarm:?} instead of {expected:?}"),
         }
+    }
+
+    #[test]
+    fn whoever_may_not_see_whether_commits_wait_assumes_it() {
+        assert!(is_awaited(Some("sync"), Some("lifeboat")) && is_awaited(Some("quorum"), Some("x")));
+        assert!(!is_awaited(Some("async"), Some("other")) && !is_awaited(None, Some("")));
+        assert!(is_awaited(None, Some("lifeboat")));
     }
 
     #[test]

@@ -11,6 +11,8 @@
 //! - **C5 presence is proof too.** [`Copies::as_seen`] goes on with what the copies that answer show, for
 //!   those who only use what is there. Nothing that prunes, leads or ends a recovery looks that way.
 //! - **C6 a copy that falls behind is known**, also where the caller did not wait for it.
+//! - **C7 what is lost with the service is no backup of it.** A write for a service counts as durable in copies
+//!   outside of the service's failure domain alone ([`Copies::outside`]).
 //!
 //! Deliberately absent: what objects mean, and healing (`check`).
 
@@ -305,6 +307,8 @@ pub struct Listed {
 pub struct Copies {
     copies: Vec<VaultCopy>,
     durable: usize,
+    /// What is lost together with the service: copies in it count for nothing when a write is to be durable (C7).
+    lost_domain: Option<String>,
     /// So many silent copies leave it open whether what the others do not have is there (C3, C5).
     silent_limit: usize,
 }
@@ -318,7 +322,25 @@ impl Copies {
     pub fn new(copies: Vec<VaultCopy>, durable: usize) -> Self {
         assert!(!copies.is_empty(), "a vault has at least one copy");
         let durable = durable.clamp(1, copies.len());
-        Self { copies, durable, silent_limit: durable }
+        Self { copies, durable, lost_domain: None, silent_limit: durable }
+    }
+
+    /// The same copies for a service that is lost together with `domain` (C7).
+    #[must_use]
+    pub fn outside(&self, domain: Option<&str>) -> Self {
+        Self { lost_domain: domain.map(str::to_owned), ..self.clone() }
+    }
+
+    /// How many of the copies `holders`, by index, count for a write to be durable (C7).
+    #[must_use]
+    pub fn counted(&self, holders: &[usize]) -> usize {
+        let held = holders.iter().filter_map(|index| self.copies.get(*index));
+        held.filter(|copy| self.counts(copy)).count()
+    }
+
+    /// A copy that names no domain is taken to be outside of every service's, of which the plan's findings warn.
+    fn counts(&self, copy: &VaultCopy) -> bool {
+        self.lost_domain.is_none() || copy.domain != self.lost_domain
     }
 
     /// The same copies for one who uses what is there: as long as one answers, what it does not show counts
@@ -343,7 +365,8 @@ impl Copies {
     /// Some of them, by index; `None` if they are too few for a write to count.
     pub(crate) fn only(&self, chosen: &[usize]) -> Option<Self> {
         let copies: Vec<_> = chosen.iter().map(|index| self.copies[*index].clone()).collect();
-        (copies.len() >= self.durable).then(|| Self::new(copies, self.durable))
+        let is_enough = self.counted(chosen) >= self.durable;
+        is_enough.then(|| Self::new(copies, self.durable).outside(self.lost_domain.as_deref()))
     }
 
     /// How many must have a write before it counts.
@@ -391,11 +414,11 @@ impl Copies {
         let mut failures = Vec::new();
         while let Some((copy, outcome)) = receiver.recv().await {
             match outcome {
-                Ok(Created::Mine) => got += 1,
+                Ok(Created::Mine) => got += usize::from(self.counts(&copy)),
                 Ok(Created::Taken(there)) => match judge(&there) {
                     Found::Same => {
                         copy.remember(Ok(()));
-                        got += 1;
+                        got += usize::from(self.counts(&copy));
                     }
                     Found::Damaged => {
                         copy.remember(Err(DAMAGED.to_owned()));

@@ -151,6 +151,12 @@ impl Vault {
         Self { copies: self.copies.as_seen(), ..self.clone() }
     }
 
+    /// The same vault for a service that is lost together with `domain` ([`Copies::outside`]).
+    #[must_use]
+    pub fn outside(&self, domain: Option<&str>) -> Self {
+        Self { copies: self.copies.outside(domain), ..self.clone() }
+    }
+
     /// The key under which its objects are sealed.
     #[must_use]
     pub fn key(&self) -> &VaultKey {

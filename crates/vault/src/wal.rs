@@ -346,8 +346,8 @@ impl WalArchive {
             }
             self.write_whole(&name, &mut whole).await?;
         }
-        if whole.holders.len() < copies.durable() {
-            let (wanted, got) = (copies.durable(), whole.holders.len());
+        let (wanted, got) = (copies.durable(), copies.counted(&whole.holders));
+        if got < wanted {
             let source = WriteError::NotDurable { name, wanted, got, failures: whole.failures };
             return Err(self.unwritten()(source));
         }
@@ -555,7 +555,8 @@ impl WalArchive {
             let listing = answered(self.vault.copies().list(&prefix).await)?;
             stored_bytes = listing.objects.values().map(|listed| listed.size).sum();
             for (name, listed) in &listing.objects {
-                if listed.copies.len() + listing.failures.len() < self.vault.copies().durable() {
+                let copies = self.vault.copies();
+                if copies.counted(&listed.copies) + listing.failures.len() < copies.durable() {
                     continue;
                 }
                 let last = name.rsplit('/').next().unwrap_or_default();

@@ -77,7 +77,7 @@ pub fn options(
 ) -> anyhow::Result<StreamOptions> {
     let standbys = postgres.standbys.iter().map(|standby| settings::conninfo(postgres, standby));
     Ok(StreamOptions {
-        vault: opened.vault.clone(),
+        vault: opened.vault_of(service),
         service: service.clone(),
         conninfo: settings::conninfo(postgres, &postgres.connection)?,
         slot: postgres.slot_name(service)?.as_str().to_owned(),

@@ -293,7 +293,8 @@ async fn look_again(options: &BackupOptions, layer: &str, stored_bytes: u64) -> 
     }
     // A copy that does not answer now took the writes before, or they would not have counted.
     let enough = copies.durable().saturating_sub(listing.failures.len());
-    if let Some((name, _)) = listing.objects.iter().find(|(_, listed)| listed.copies.len() < enough) {
+    let is_short = |holders: &[usize]| copies.counted(holders) < enough;
+    if let Some((name, _)) = listing.objects.iter().find(|(_, listed)| is_short(&listed.copies)) {
         return Err(BackupError::NotKept(format!("{name} is in too few copies")));
     }
     let there: u64 = listing.objects.values().map(|listed| listed.size).sum();

@@ -11,7 +11,7 @@
 use lifeboat_base::{LsnRange, ServiceName, SystemId, Timeline};
 use lifeboat_pgformat::{TimelineHistory, WalFileName};
 use lifeboat_vault::wal::{Coverage, WalArchive, WalError};
-use lifeboat_vault::{CopyFailure, Listing, Vault, names};
+use lifeboat_vault::{Copies, CopyFailure, Listing, Vault, names};
 use std::collections::BTreeMap;
 
 /// What is known of one cluster's WAL in the vault.
@@ -47,7 +47,7 @@ impl Memory {
         *self = Self {
             archive: None,
             is_partial: listing.failures.len() >= durable,
-            coverage: covered(&listing, &prefix, archive, durable),
+            coverage: covered(&listing, &prefix, archive, vault.copies()),
             histories: BTreeMap::new(),
         };
         for timeline in self.coverage.keys().copied() {
@@ -93,7 +93,7 @@ fn covered(
     listing: &Listing,
     prefix: &str,
     archive: &WalArchive,
-    durable_copies: usize,
+    copies: &Copies,
 ) -> BTreeMap<Timeline, Coverage> {
     let mut all: BTreeMap<Timeline, Coverage> = BTreeMap::new();
     for (name, listed) in &listing.objects {
@@ -101,7 +101,7 @@ fn covered(
         let Some(timeline) = below.and_then(|rest| Timeline::from_sortable(rest.get(..8)?)) else { continue };
         let coverage = all.entry(timeline).or_default();
         coverage.stored_bytes += listed.size;
-        if listed.copies.len() < durable_copies {
+        if copies.counted(&listed.copies) < copies.durable() {
             continue;
         }
         let last = name.rsplit('/').next().unwrap_or_default();

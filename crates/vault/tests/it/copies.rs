@@ -51,6 +51,22 @@ async fn c1_a_lost_reply_does_not_make_one_copy_count_as_two() {
     assert!(matches!(outcome, Err(WriteError::NotDurable { got: 0, .. })), "{outcome:?}");
 }
 
+/// Of two copies, the first is lost together with the service.
+#[tokio::test(start_paused = true)]
+async fn c7_a_copy_that_is_lost_with_the_service_counts_for_nothing() {
+    for (silent, counts) in [(1, false), (0, true)] {
+        let world = World::new(2, 1).await;
+        world.plan(silent, FaultPlan::none().on(Select::kind(OperationKind::Create), Fault::Fail));
+        let copies = world.copies().outside(Some("site-0"));
+        let outcome = copies.put(NAME, bytes("x"), Reach::Durable).await;
+        assert_eq!(outcome.is_ok(), counts, "{outcome:?}");
+        world.copies().put("services/db/other", bytes("x"), Reach::Durable).await.unwrap();
+    }
+    let copies = World::new(3, 1).await.copies();
+    assert_eq!(copies.outside(Some("site-1")).counted(&[0, 1]), 1);
+    assert_eq!(copies.outside(Some("elsewhere")).counted(&[0, 1]), 2);
+}
+
 #[tokio::test]
 async fn c2_what_is_there_is_never_overwritten_and_ones_own_bytes_are_success() {
     let world = World::new(2, 2).await;

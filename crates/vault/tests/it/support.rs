@@ -83,7 +83,7 @@ impl World {
 
     pub fn copies(&self) -> Copies {
         let copy = |(n, store): (usize, &FaultyStore)| {
-            VaultCopy::new(format!("copy-{n}"), None, Arc::new(store.clone()))
+            VaultCopy::new(format!("copy-{n}"), Some(format!("site-{n}")), Arc::new(store.clone()))
         };
         Copies::new(self.stores.iter().enumerate().map(copy).collect(), self.durable)
     }

@@ -134,7 +134,7 @@ pub async fn take(
     service: &ServiceName,
     source: Source,
 ) -> anyhow::Result<RestorePoint> {
-    let vault = &opened.vault;
+    let vault = &opened.vault_of(service);
     let mut fenced = journal::fence(vault, service, journal::BACKUP, PATIENCE).await?;
     let how = if source.data_directory.is_some() { "dataDirectory" } else { "connection" };
     let begun = serde_json::json!({ "from": how, "server": source.conninfo.without_secrets() });

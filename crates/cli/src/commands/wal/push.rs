@@ -31,7 +31,7 @@ struct Outcome {
 /// # Errors
 /// If it is not in the vault now: PostgreSQL keeps it and tries again.
 pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
-    let vault = settings.open().await?.vault;
+    let vault = settings.open().await?.vault_of(&args.service);
     let pushed = push(&vault, &args.service, &args.path).await;
     let outcome = match pushed.context("the file was not taken into the vault")? {
         Pushed::Stored => "stored",
