@@ -9,4 +9,5 @@ mod protection;
 mod restoring;
 mod s3;
 mod secrets;
+mod verifying;
 mod world;

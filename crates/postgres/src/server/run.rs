@@ -24,6 +24,8 @@ const POLL: Duration = Duration::from_millis(20);
 const LOG_TAIL_BYTES: u64 = 16 << 10;
 /// Lines of it.
 const LOG_TAIL_LINES: usize = 12;
+/// From the loss of a connection to the end of a server that is ending.
+const ENDING_LIMIT: Duration = Duration::from_secs(5);
 /// How long a server may take to stop before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
@@ -230,15 +232,15 @@ impl Server {
         replayed: &(dyn Fn(Lsn) + Sync),
     ) -> Result<Lsn, ServerError> {
         let mut connection = self.answering().await?;
+        // A server that has opened refuses to speak of pauses.
         let question = "SELECT pg_is_in_recovery() AS recovering, pg_last_wal_replay_lsn() AS replayed, \
-             pg_get_wal_replay_pause_state() AS state";
+             CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() END AS state";
         loop {
             self.must_run()?;
             let row = match connection.query_one(question).await {
                 Ok(row) => row,
-                // It may have ended: the log says more than the connection.
                 Err(error) => {
-                    self.must_run()?;
+                    self.must_survive().await?;
                     return Err(ServerError::Client(error));
                 }
             };
@@ -365,6 +367,17 @@ impl Server {
         );
         let info = Conninfo::parse(&text, &|_| None).map_err(ServerError::Conninfo)?;
         Ok(Connection::connect(&info, Purpose::Sql).await)
+    }
+
+    /// A server that lost its connection is ending, as a rule; then its log says more than the connection.
+    async fn must_survive(&mut self) -> Result<(), ServerError> {
+        let mut waited = Duration::ZERO;
+        while waited < ENDING_LIMIT {
+            self.must_run()?;
+            tokio::time::sleep(POLL).await;
+            waited += POLL;
+        }
+        Ok(())
     }
 
     fn must_run(&mut self) -> Result<(), ServerError> {

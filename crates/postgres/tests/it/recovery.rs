@@ -4,7 +4,7 @@ use lifeboat_base::{Lsn, ServiceName, SystemClock};
 use lifeboat_postgres::backup::{self, BackupOptions};
 use lifeboat_postgres::client::Conninfo;
 use lifeboat_postgres::restore::{self, Recovery, RestoreError, RestoreOptions, Stop};
-use lifeboat_postgres::server::{self, Server, StartOptions};
+use lifeboat_postgres::server::{self, Server, ServerError, StartOptions};
 use lifeboat_postgres::target;
 use lifeboat_postgres::verify::{Check, Outcome, examine};
 use lifeboat_testkit::postgres::{
@@ -12,6 +12,7 @@ use lifeboat_testkit::postgres::{
 };
 use lifeboat_vault::point::RestorePoint;
 use lifeboat_vault::{Copies, Vault, VaultCopy, address};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -162,6 +163,41 @@ async fn every_version_comes_back_to_the_moment_over_the_connection() {
     for installation in Installation::all() {
         back_to_the_moment(&installation, false).await;
     }
+}
+
+#[tokio::test]
+async fn v2_v3_only_a_server_that_waits_at_its_target_has_recovered_and_none_runs_as_root() {
+    let fixture = Fixture::start(&Installation::newest()).await;
+    let point = fixture.backup(true).await;
+    let stop = fixture.archived_end();
+    let into = fixture.scratch.path().join("restored");
+    let options = fixture.restore(point, stop, &into);
+    let plan = restore::plan(&options).await.unwrap();
+    restore::apply(&options, plan).await.unwrap();
+    let at = |lsn| Stop { lsn, inclusive: false };
+    let mut server = Server::start(&fixture.server(&into)).unwrap();
+    let reached = server.recovered(at(stop), &|_| ()).await.unwrap();
+    let short = server.recovered(at(stop.advance(1 << 20)), &|_| ()).await.unwrap_err();
+    assert!(matches!(short, ServerError::PausedShort { reached: found, .. } if found == reached), "{short}");
+
+    let owner = |path: &Path| std::fs::metadata(path).unwrap().uid();
+    let runs_as = owner(Path::new(&format!("/proc/{}", server.pid())));
+    assert_eq!(runs_as, owner(&into));
+    assert_ne!(runs_as, 0);
+
+    server.promote().await.unwrap();
+    let early = server.recovered(at(stop), &|_| ()).await.unwrap_err();
+    assert!(matches!(early, ServerError::OpenedEarly(_)), "{early}");
+    server.stop().await.unwrap();
+
+    // WAL that ends before the target: PostgreSQL gives up, which is no end of a recovery either.
+    let into = fixture.scratch.path().join("beyond");
+    let options = fixture.restore(options.point, stop.advance(1 << 30), &into);
+    let plan = restore::plan(&options).await.unwrap();
+    restore::apply(&options, plan).await.unwrap();
+    let mut server = Server::start(&fixture.server(&into)).unwrap();
+    let ended = server.recovered(options.recovery.stop, &|_| ()).await.unwrap_err();
+    assert!(matches!(ended, ServerError::Ended { .. }), "{ended}");
 }
 
 #[tokio::test]
