@@ -10,7 +10,7 @@
 //!   depends on a stream that may not be running.
 //! - **B3 damage is reported.** A page that fails its checksum, was not torn by us and does not mend when
 //!   read again is named by file and block.
-//! - **B4 bounded memory.** Each worker holds one pack, and one more is on its way.
+//! - **B4 bounded memory.** Each worker holds one pack; one waits, and two are on their way to the vault.
 //! - **B5 looked at again.** Before the manifest is written the vault is listed: what it acknowledged and
 //!   lost, or cut short, is found now and not on the bad day.
 //!

@@ -11,8 +11,7 @@ const MEMORY_LIMIT_KIB: u64 = 256 << 10;
 
 /// What is backed up to see that memory does not grow with it.
 const BULK_BYTES: u64 = 320 << 20;
-/// For two workers: a pack each, one on its way, each of 16 MiB and once more sealed; and what the allocator
-/// does not give back.
+/// For two workers five packs of 16 MiB, and as much again that the allocator does not give back.
 const BACKUP_LIMIT_KIB: u64 = 160 << 10;
 
 /// The most memory that this process ever had.
