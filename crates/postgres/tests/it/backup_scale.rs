@@ -1,18 +1,28 @@
 //! What a backup and a restore cost where there is much of everything.
 
 use crate::backup_fixture::{Bench, restored};
+use lifeboat_postgres::backup::BackupProgress;
+use lifeboat_testkit::faulty::{Fault, FaultPlan, Select};
 use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation, give_to_server_user};
+use lifeboat_vault::layer::PACK_BYTES;
 use std::io::Read;
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 const TABLES: u32 = 100_000;
 /// DESIGN: memory does not grow with the database.
 const MEMORY_LIMIT_KIB: u64 = 256 << 10;
 
 /// What is backed up to see that memory does not grow with it.
-const BULK_BYTES: u64 = 320 << 20;
-/// For two workers five packs of 16 MiB, and as much again that the allocator does not give back.
-const BACKUP_LIMIT_KIB: u64 = 160 << 10;
+const BULK_BYTES: u64 = 256 << 20;
+/// What the vault takes for a pack: long enough to see that nothing more is read meanwhile.
+const SLOW: Duration = Duration::from_secs(4);
+/// Nothing was read for so long: it waits for the vault.
+const STANDSTILL: Duration = Duration::from_secs(1);
+/// With two workers: a pack with each, one that waits, one that is about to go and two on their way.
+const HELD_PACKS: u64 = 6;
+/// Those, and as much again that the allocator does not give back.
+const BACKUP_LIMIT_KIB: u64 = 192 << 10;
 
 /// The most memory that this process ever had.
 fn peak_kib() -> u64 {
@@ -35,16 +45,39 @@ async fn b4_a_backup_holds_few_packs_however_much_there_is() {
     let mut noise = std::fs::File::open("/dev/urandom").unwrap().take(BULK_BYTES);
     std::io::copy(&mut noise, &mut std::fs::File::create(&bulk).unwrap()).unwrap();
     give_to_server_user(&bulk);
+    let mut others = 0;
     for local in [true, false] {
         forget_peak();
         let before = peak_kib();
+        let packs = Select::writes().named("pack-");
+        bench.stores[0].set_plan(FaultPlan::none().on(packs, Fault::Delay(SLOW)));
         let mut options = bench.backup_options(&cluster, local);
         options.workers = 2;
-        let point = lifeboat_postgres::backup::run(&options).await.unwrap();
+        let progress = options.progress.clone();
+        let running = tokio::spawn(async move { lifeboat_postgres::backup::run(&options).await });
+        let done = until_it_stalls(&progress).await;
+        // Over the connection it is not told before the end how much there is.
+        others = others.max(progress.total_bytes.load(Ordering::Relaxed).saturating_sub(BULK_BYTES));
+        assert!(done <= HELD_PACKS * PACK_BYTES as u64 + others, "local {local}: it read {done} bytes ahead");
+        bench.stores[0].set_plan(FaultPlan::none());
+        let point = running.await.unwrap().unwrap();
         assert!(point.stored_bytes > BULK_BYTES, "{} bytes were stored", point.stored_bytes);
         let grew = peak_kib() - before;
         assert!(grew < BACKUP_LIMIT_KIB, "local {local}: it took {grew} KiB");
     }
+}
+
+/// How much a backup has read when it reads no more.
+async fn until_it_stalls(progress: &BackupProgress) -> u64 {
+    let mut last = (0, Instant::now());
+    while last.0 == 0 || last.1.elapsed() < STANDSTILL {
+        let done = progress.done_bytes.load(Ordering::Relaxed);
+        if done > last.0 {
+            last = (done, Instant::now());
+        }
+        tokio::task::yield_now().await;
+    }
+    last.0
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,9 @@ use super::super::testing::{Bench, SEGMENT_BYTES, noise};
 use super::*;
 use lifeboat_vault::wal::Fetched;
 
+/// How long joining may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The vault has the pieces of two segments, of which a byte is missing in the second.
 async fn pieces_of_two_segments(bench: &Bench) -> (Lsn, Lsn, Vec<u8>) {
     let (first, second) = (Lsn(3 * SEGMENT_BYTES), Lsn(4 * SEGMENT_BYTES));
@@ -35,9 +38,11 @@ async fn run_until(bench: &Bench, durable: Lsn, segments: usize) -> Vec<String> 
     let (vault, service) = (bench.vault.clone(), bench.service.clone());
     let mut joining = std::pin::pin!(run(vault, service, bench.archive.clone(), bench.shared.clone()));
     let mut looks = tokio::time::interval(Duration::from_millis(5));
+    let mut given_up = std::pin::pin!(tokio::time::sleep(PATIENCE));
     while joined().len() < segments {
         tokio::select! {
             () = &mut joining => unreachable!("the sender of progress lives"),
+            () = &mut given_up => panic!("only {:?} were joined", joined()),
             _ = looks.tick() => {}
         }
     }
