@@ -217,9 +217,15 @@ pub fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
 /// Compares two trees without printing megabytes.
 #[track_caller]
 pub fn assert_same_tree(found: &Path, wanted: &Path) {
-    let (found, wanted) = (tree(found), tree(wanted));
+    assert_tree(found, &tree(wanted));
+}
+
+/// Compares a tree with one that was read before.
+#[track_caller]
+pub fn assert_tree(found: &Path, wanted: &BTreeMap<String, Vec<u8>>) {
+    let found = tree(found);
     let names = |tree: &BTreeMap<String, Vec<u8>>| tree.keys().cloned().collect::<BTreeSet<_>>();
-    let (here, there) = (names(&found), names(&wanted));
+    let (here, there) = (names(&found), names(wanted));
     let odd: Vec<_> = here.symmetric_difference(&there).collect();
     assert!(odd.is_empty(), "only in one of both: {odd:?}");
     let differing: Vec<_> = found.iter().filter(|(name, bytes)| wanted[*name] != **bytes).collect();
