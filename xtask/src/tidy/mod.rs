@@ -3,6 +3,7 @@
 //! Each rule is a pure function from text to findings; this file reads what they look at.
 
 mod arrows;
+mod invariants;
 mod reasons;
 mod text;
 
@@ -32,13 +33,16 @@ pub(crate) fn look(root: &Path) -> Result<Vec<Finding>> {
     let mut findings = arrows::look(&metadata(root)?)?;
     let manifest = std::fs::read_to_string(root.join("Cargo.toml")).context("read Cargo.toml")?;
     findings.extend(reasons::look(&manifest));
+    let mut sources = Vec::new();
     for path in files(root)? {
         let bytes = std::fs::read(root.join(&path)).with_context(|| format!("read {}", path.display()))?;
         // What is not text is a stored format's golden file.
         if let Ok(text) = String::from_utf8(bytes) {
             findings.extend(text::look(&path, &text));
+            sources.push((path, text));
         }
     }
+    findings.extend(invariants::look(&sources));
     findings.sort_by(|a, b| (&a.path, a.line).cmp(&(&b.path, b.line)));
     Ok(findings)
 }

@@ -49,6 +49,8 @@ fn r1_r3_a_killed_restore_leaves_what_never_starts_and_the_same_command_goes_on(
         let directory = world.path(into);
         let restore = ["restore", "ledger-db", "--into", into, "--start", "--workers", "1", "--to"];
         kill_in_the_middle(&world, &[&restore[..], &[to]].concat(), &directory);
+        // R1 of recovery: prune sees the pin until it is forgotten.
+        assert!(world.path("vault/services/ledger-db/pins").read_dir().unwrap().next().is_some());
 
         // Nobody starts or opens it.
         std::fs::write(world.path("empty.conf"), "").unwrap();

@@ -6,6 +6,7 @@ mod demo;
 mod invariants;
 mod killed;
 mod protection;
+mod recovering;
 mod restoring;
 mod s3;
 mod secrets;
