@@ -10,6 +10,7 @@
 use crate::client::{ClientError, Connection, Row, RowError, quote_literal};
 use crate::stream::Alarm;
 use lifeboat_base::{ByteCount, Lsn};
+use std::path::Path;
 
 /// The share of `max_slot_wal_keep_size`, or of the free disk, that must be left: one in so many.
 const SPARE_SHARE: u64 = 4;
@@ -42,8 +43,20 @@ pub struct SlotHealth {
 pub struct SlotLimits {
     /// Retained WAL that is too much in any case.
     pub retained: ByteCount,
-    /// Free space where production keeps its WAL, where somebody knows.
+    /// Free space where production keeps its WAL, where somebody knows ([`SlotLimits::with_room_of`]).
     pub free: Option<ByteCount>,
+}
+
+impl SlotLimits {
+    /// The same, with what is free now where the server in `data_directory`, on this machine, keeps its WAL.
+    #[must_use]
+    pub fn with_room_of(self, data_directory: Option<&Path>) -> Self {
+        let free = data_directory.and_then(|directory| {
+            let room = rustix::fs::statvfs(directory.join("pg_wal")).ok()?;
+            Some(ByteCount(room.f_bavail.saturating_mul(room.f_frsize)))
+        });
+        Self { free: free.or(self.free), ..self }
+    }
 }
 
 impl Default for SlotLimits {
@@ -199,6 +212,18 @@ mod tests {
             (Some(text), Some(part)) => assert!(text.contains(part), "{text}"),
             (alarm, _) => panic!("{alarm:?} instead of {expected:?}"),
         }
+    }
+
+    #[test]
+    fn the_room_is_that_of_the_file_system_under_the_wal() {
+        let data = tempfile::tempdir().unwrap();
+        let limits = SlotLimits::default();
+        assert_eq!(limits.with_room_of(Some(data.path())), limits, "no pg_wal, nothing known");
+        std::fs::create_dir(data.path().join("pg_wal")).unwrap();
+        let free = limits.with_room_of(Some(data.path())).free.unwrap();
+        let full = SlotHealth { retained_bytes: free.0, ..health() };
+        let limits = SlotLimits { retained: ByteCount(u64::MAX), free: Some(free) };
+        assert!(assess("lifeboat", "db", &full, &limits).unwrap().to_string().contains("the free disk"));
     }
 
     #[test]

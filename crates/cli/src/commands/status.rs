@@ -192,7 +192,9 @@ async fn ask(status: &mut ServiceStatus, postgres: &Postgres) -> anyhow::Result<
             });
         }
     }
-    let alarm = slot::assess(slot.as_str(), &endpoint, &health, &SlotLimits::default());
+    let directory = postgres.data_directory.as_ref().map(|path| path.as_path());
+    let limits = SlotLimits::default().with_room_of(directory);
+    let alarm = slot::assess(slot.as_str(), &endpoint, &health, &limits);
     let alarm = alarm.map(|alarm| alarm.to_string());
     if postgres.stream.enabled {
         status.problems.extend(alarm.clone());

@@ -84,6 +84,7 @@ pub fn options(
         create_slot: true,
         standbys: standbys.collect::<anyhow::Result<_>>()?,
         slot_limits: SlotLimits::default(),
+        data_directory: postgres.data_directory.as_ref().map(|path| path.as_path().to_owned()),
         accept_new_cluster: false,
         exposure,
     })

@@ -101,6 +101,7 @@ impl Stream {
             create_slot: true,
             standbys: Vec::new(),
             slot_limits: SlotLimits::default(),
+            data_directory: None,
             accept_new_cluster: false,
             exposure: sender,
         };

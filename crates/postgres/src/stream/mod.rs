@@ -50,6 +50,7 @@ use lifeboat_vault::wal::WalArchive;
 use memory::Memory;
 use session::{Ended, Session};
 use shared::Shared;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -83,6 +84,8 @@ pub struct StreamOptions {
     pub standbys: Vec<Conninfo>,
     /// From when on the slot's size is an alarm.
     pub slot_limits: SlotLimits,
+    /// Production's data directory, if it is on this machine: what is free there is watched too.
+    pub data_directory: Option<PathBuf>,
     /// Whether a cluster other than the service's so far is taken on, as after an upgrade.
     pub accept_new_cluster: bool,
     /// Where it tells what is at risk.

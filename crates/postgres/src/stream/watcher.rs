@@ -84,7 +84,8 @@ impl Watcher {
         // Not active, it is not known who will wait.
         self.shared.observe_wait(health.active.then_some(health.awaited));
         let endpoint = sql.endpoint().to_string();
-        match slot::assess(&self.options.slot, &endpoint, &health, &self.options.slot_limits) {
+        let limits = self.options.slot_limits.with_room_of(self.options.data_directory.as_deref());
+        match slot::assess(&self.options.slot, &endpoint, &health, &limits) {
             None => {
                 self.is_lost = false;
                 self.shared.board.clear(AlarmKind::SlotPressure);

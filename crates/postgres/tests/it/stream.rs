@@ -86,6 +86,7 @@ impl TestVault {
             create_slot: true,
             standbys: Vec::new(),
             slot_limits: SlotLimits::default(),
+            data_directory: None,
             accept_new_cluster: false,
             exposure: watch::Sender::new(Exposure::default()),
         }

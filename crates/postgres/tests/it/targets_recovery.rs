@@ -7,11 +7,13 @@ use lifeboat_postgres::fetch::{HelperOptions, request, serve_helper};
 use lifeboat_postgres::restore::{self, RestoreOptions};
 use lifeboat_postgres::server::{self, Server, ServerError, StartOptions};
 use lifeboat_postgres::target::{Resolved, Target, reached, resolve};
+use lifeboat_testkit::faulty::{Fault, FaultPlan, Select};
 use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation, give_to_server_user};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 const SOCKET: &str = "LIFEBOAT_TEST_SOCKET";
 const FILE: &str = "LIFEBOAT_TEST_FILE";
@@ -88,6 +90,7 @@ async fn recover(world: &World, resolved: &Resolved, promote: bool) -> Result<St
     let clock = world.vault.clock().clone();
     let helper = HelperOptions {
         owner: account.map(server::Account::pair),
+        patience: Duration::from_secs(1),
         ..HelperOptions::new(world.archive.clone(), socket, into.clone(), clock)
     };
     let (ready, is_ready) = tokio::sync::oneshot::channel();
@@ -203,6 +206,31 @@ async fn x1_a_server_whose_wal_is_lost_on_the_way_does_not_open() {
     let error = recover(&world, &resolved, false).await.unwrap_err();
     // It ends by itself, before or while it is asked how far it is.
     assert!(matches!(error, ServerError::Ended { .. } | ServerError::Client(_)), "{error}");
+}
+
+/// The vault goes away while a server replays: it ends, loudly, and what it had done is taken up again later.
+#[tokio::test(flavor = "multi_thread")]
+async fn x1_a_vault_that_goes_away_in_the_midst_of_a_recovery_opens_no_server() {
+    for installation in [Installation::oldest(), Installation::newest()] {
+        let world = World::start(&installation, &options()).await;
+        world.cluster.psql("CREATE TABLE ledger (i int)");
+        world.backup().await;
+        insert(&world.cluster, 1);
+        world.cluster.psql("CREATE TABLE bulk AS SELECT md5(g::text) FROM generate_series(1, 40000) g");
+        let files = world.archive_all().await;
+        let resolved = resolve(&world.vault, &world.service, &Target::Latest, None).await.unwrap();
+        // From the middle of what is replayed on, nothing answers; nothing says that anything is missing.
+        let dark = files.iter().filter(|file| file.range().start >= resolved.point.stop).skip(2);
+        let dark = dark.fold(FaultPlan::none(), |plan, file| {
+            plan.on(Select::any().named(&file.to_string()), Fault::Fail)
+        });
+        world.store.set_plan(dark);
+        let error = recover(&world, &resolved, true).await.unwrap_err();
+        assert!(matches!(error, ServerError::Ended { .. } | ServerError::Client(_)), "{error}");
+        assert!(!world.store.fired().is_empty());
+        world.store.set_plan(FaultPlan::none());
+        assert_eq!(recover(&world, &resolved, true).await.unwrap(), "1");
+    }
 }
 
 /// On production's own machine, with tablespaces made since the backup: the recovered server has its own.

@@ -295,7 +295,9 @@ impl Patient<'_> {
             health.wal_status,
             ByteCount(health.retained_bytes)
         );
-        match slot::assess(name, &sql.endpoint().to_string(), &health, &SlotLimits::default()) {
+        let directory = self.postgres.data_directory.as_ref().map(|path| path.as_path());
+        let limits = SlotLimits::default().with_room_of(directory);
+        match slot::assess(name, &sql.endpoint().to_string(), &health, &limits) {
             Some(alarm) => findings.fail("slot", found, alarm.to_string()),
             None => {
                 findings.should("slot", health.active, found, "start `lifeboat serve` or `lifeboat stream`")
