@@ -403,8 +403,10 @@ fn s1_a_key_without_a_value_is_refused_wherever_the_plan_says_what_belongs_there
     }
 }
 
+type Reads = fn(&str) -> bool;
+
 /// Each format, a text of it, and whether its type reads a text through serde.
-const READERS: [(&str, &str, fn(&str) -> bool); 12] = {
+const READERS: [(&str, &str, Reads); 12] = {
     fn reads<T: serde::de::DeserializeOwned>(text: &str) -> bool {
         serde_json::from_value::<T>(Json::from(text)).is_ok()
     }
