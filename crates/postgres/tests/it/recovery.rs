@@ -1,17 +1,13 @@
 //! From a backup back to a server that answers, on real servers.
 
-use lifeboat_base::{Lsn, ServiceName, SystemClock};
-use lifeboat_postgres::backup::{self, BackupOptions};
-use lifeboat_postgres::client::Conninfo;
+use crate::backup_fixture::{Bench, assert_same_tree, restored, tree};
+use lifeboat_base::Lsn;
 use lifeboat_postgres::restore::{self, Recovery, RestoreError, RestoreOptions, Stop};
 use lifeboat_postgres::server::{self, Server, ServerError, StartOptions};
 use lifeboat_postgres::target;
 use lifeboat_postgres::verify::{Check, Outcome, examine};
-use lifeboat_testkit::postgres::{
-    Cluster, ClusterOptions, Installation, give_to_server_user, scratch_directory,
-};
+use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation, give_to_server_user};
 use lifeboat_vault::point::RestorePoint;
-use lifeboat_vault::{Copies, Vault, VaultCopy, address};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,16 +16,14 @@ use std::sync::Arc;
 struct Fixture {
     cluster: Cluster,
     archive: PathBuf,
-    vault: Vault,
-    service: ServiceName,
-    scratch: tempfile::TempDir,
+    bench: Bench,
 }
 
 impl Fixture {
     async fn start(installation: &Installation) -> Self {
-        let scratch = scratch_directory();
-        let archive = scratch.path().join("archive");
-        let tablespace = scratch.path().join("a \\ täble space");
+        let bench = Bench::new(1).await;
+        let archive = bench.scratch.path().join("archive");
+        let tablespace = bench.scratch.path().join("a \\ täble space");
         for directory in [&archive, &tablespace] {
             std::fs::create_dir(directory).unwrap();
             give_to_server_user(directory);
@@ -46,26 +40,15 @@ impl Fixture {
         cluster.psql("INSERT INTO ledger SELECT g, repeat('x', 500) FROM generate_series(1, 20000) g");
         cluster.psql("INSERT INTO apart SELECT g FROM generate_series(1, 1000) g");
         cluster.psql("INSERT INTO fleeting VALUES (1)");
-        let store =
-            address::open(&format!("file://{}", scratch.path().join("vault").display()), true, &|_| None);
-        let copies = Copies::new(vec![VaultCopy::new("one", None, store.unwrap())], 1);
-        let vault = Vault::init(copies, Some("a long passphrase"), &[], Arc::new(SystemClock::new())).await;
-        let service = "ledger-db".parse().unwrap();
-        Self { cluster, archive, vault: vault.unwrap(), service, scratch }
+        Self { cluster, archive, bench }
     }
 
     async fn backup(&self, local: bool) -> RestorePoint {
-        let options = BackupOptions {
-            vault: self.vault.clone(),
-            service: self.service.clone(),
-            conninfo: Conninfo::parse(&self.cluster.conninfo(), &|_| None).unwrap(),
-            data_directory: local.then(|| self.cluster.data_directory().to_owned()),
-            rate: None,
-            level: backup::DEFAULT_LEVEL,
-            workers: backup::DEFAULT_WORKERS,
-            progress: Arc::default(),
-        };
-        backup::run(&options).await.unwrap()
+        self.bench.backup(&self.cluster, local).await.unwrap()
+    }
+
+    fn place(&self, name: &str) -> PathBuf {
+        self.bench.scratch.path().join(name)
     }
 
     /// The end of what is written now, all of it archived.
@@ -80,23 +63,13 @@ impl Fixture {
         end
     }
 
-    fn restore(&self, point: RestorePoint, stop: Lsn, into: &Path) -> RestoreOptions {
+    fn restore(&self, point: &RestorePoint, stop: Lsn, into: &str) -> RestoreOptions {
         let recovery = Recovery {
             restore_command: format!("cp {}/%f %p", self.archive.display()),
             timeline: point.timeline,
             stop: Stop { lsn: stop, inclusive: false },
         };
-        RestoreOptions {
-            vault: self.vault.clone(),
-            point,
-            recovery,
-            into: into.to_owned(),
-            tablespaces: std::collections::BTreeMap::new(),
-            owner: server::server_account().unwrap().map(server::Account::pair),
-            delta: false,
-            workers: 2,
-            progress: Arc::default(),
-        }
+        RestoreOptions { recovery, ..self.bench.restore_options(point, into) }
     }
 
     fn server(&self, directory: &Path) -> StartOptions {
@@ -123,8 +96,8 @@ async fn back_to_the_moment(installation: &Installation, local: bool) {
     fixture.cluster.psql("DELETE FROM ledger");
     fixture.archived_end();
 
-    let into = fixture.scratch.path().join("restored");
-    let options = fixture.restore(point, stop, &into);
+    let into = fixture.place("restored");
+    let options = fixture.restore(&point, stop, "restored");
     let plan = restore::plan(&options).await.unwrap();
     assert_eq!(plan.tablespaces.len(), 1);
     restore::apply(&options, plan).await.unwrap();
@@ -170,8 +143,8 @@ async fn v2_v3_only_a_server_that_waits_at_its_target_has_recovered_and_none_run
     let fixture = Fixture::start(&Installation::newest()).await;
     let point = fixture.backup(true).await;
     let stop = fixture.archived_end();
-    let into = fixture.scratch.path().join("restored");
-    let options = fixture.restore(point, stop, &into);
+    let into = fixture.place("restored");
+    let options = fixture.restore(&point, stop, "restored");
     let plan = restore::plan(&options).await.unwrap();
     restore::apply(&options, plan).await.unwrap();
     let at = |lsn| Stop { lsn, inclusive: false };
@@ -191,8 +164,8 @@ async fn v2_v3_only_a_server_that_waits_at_its_target_has_recovered_and_none_run
     server.stop().await.unwrap();
 
     // WAL that ends before the target: PostgreSQL gives up, which is no end of a recovery either.
-    let into = fixture.scratch.path().join("beyond");
-    let options = fixture.restore(options.point, stop.advance(1 << 30), &into);
+    let into = fixture.place("beyond");
+    let options = fixture.restore(&point, stop.advance(1 << 30), "beyond");
     let plan = restore::plan(&options).await.unwrap();
     restore::apply(&options, plan).await.unwrap();
     let mut server = Server::start(&fixture.server(&into)).unwrap();
@@ -207,9 +180,9 @@ async fn y1_a_recovered_server_is_read_whole_and_a_question_that_cannot_be_put_h
         fixture.cluster.psql("CREATE ROLE plain LOGIN");
         let point = fixture.backup(true).await;
         fixture.archived_end();
-        let end = target::own_end(&fixture.vault, &point).await.unwrap();
-        let into = fixture.scratch.path().join("verify");
-        let mut options = fixture.restore(point.clone(), point.stop, &into);
+        let end = target::own_end(&fixture.bench.vault, &point).await.unwrap();
+        let into = fixture.place("verify");
+        let mut options = fixture.restore(&point, point.stop, "verify");
         options.recovery = end.recovery(options.recovery.restore_command);
         let plan = restore::plan(&options).await.unwrap();
         restore::apply(&options, plan).await.unwrap();
@@ -265,16 +238,10 @@ async fn d1_a_delta_over_a_damaged_directory_gives_the_same_files_as_a_whole_res
     );
     let point = fixture.backup(true).await;
     let stop = fixture.archived_end();
-    let whole = fixture.scratch.path().join("whole");
-    let options = fixture.restore(point.clone(), stop, &whole);
-    let plan = restore::plan(&options).await.unwrap();
-    restore::apply(&options, plan).await.unwrap();
-
-    let old = fixture.scratch.path().join("old");
-    let options =
-        RestoreOptions { delta: true, progress: Arc::default(), ..fixture.restore(point, stop, &old) };
-    let plan = restore::plan(&options).await.unwrap();
-    restore::apply(&options, plan).await.unwrap();
+    let (whole, old) = (fixture.place("whole"), fixture.place("old"));
+    restored(&fixture.restore(&point, stop, "whole")).await.unwrap();
+    let options = RestoreOptions { delta: true, ..fixture.restore(&point, stop, "old") };
+    restored(&options).await.unwrap();
     // A page changed, a file longer, a file shorter, files too many, a hole filled, WAL of another life.
     let files = tree(&old);
     let table = files.iter().filter(|(path, bytes)| path.starts_with("base/") && bytes.len() > 200_000);
@@ -296,33 +263,14 @@ async fn d1_a_delta_over_a_damaged_directory_gives_the_same_files_as_a_whole_res
     let plan = restore::plan(&options).await.unwrap();
     assert!(plan.removed.iter().any(|path| path.ends_with("base/99999")), "{:?}", plan.removed);
     restore::apply(&options, plan).await.unwrap();
-    assert_eq!(tree(&old), tree(&whole));
+    assert_same_tree(&old, &whole);
 
     options.progress = Arc::default();
-    let plan = restore::plan(&options).await.unwrap();
-    restore::apply(&options, plan).await.unwrap();
+    restored(&options).await.unwrap();
     let kept = options.progress.kept_bytes.load(std::sync::atomic::Ordering::Relaxed);
     assert!(kept > 20 << 20, "what was right already stays, but only {kept} bytes were left as they were");
 
     options.point.system_id = lifeboat_base::SystemId(1);
     let error = restore::plan(&options).await.unwrap_err();
     assert!(matches!(error, RestoreError::OtherCluster { .. }), "{error}");
-}
-
-/// Every file below a directory, but those that differ from one restore to the next.
-fn tree(root: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
-    let mut found = std::collections::BTreeMap::new();
-    let mut todo = vec![root.to_owned()];
-    while let Some(directory) = todo.pop() {
-        for entry in std::fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-            if path.is_dir() {
-                todo.push(path);
-            } else if !name.starts_with("lifeboat") {
-                found.insert(name, std::fs::read(&path).unwrap());
-            }
-        }
-    }
-    found
 }

@@ -16,7 +16,7 @@ use lifeboat_postgres::stream::{
     self, Alarm, AlarmKind, Exposure, StreamEnd, StreamError, StreamEvent, StreamOptions,
 };
 use lifeboat_testkit::faulty::{FaultPlan, FaultyStore};
-use lifeboat_testkit::postgres::{Cluster, Installation};
+use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation};
 use lifeboat_vault::wal::{self, Fetched, WalArchive};
 use lifeboat_vault::{Copies, Vault, VaultCopy, address};
 use std::sync::{Arc, Mutex};
@@ -246,4 +246,24 @@ fn write(cluster: &Cluster, rows: u32) -> Lsn {
          insert into t select i, repeat(md5(i::text), 10) from generate_series(1, {rows}) i"
     ));
     flushed(cluster)
+}
+
+/// A server that gives up a slot that holds 2 MB of WAL.
+fn start_forgetful(installation: &Installation) -> Cluster {
+    let options = ClusterOptions::new()
+        .wal_segment_mib(1)
+        .set("max_slot_wal_keep_size", "2MB")
+        .set("min_wal_size", "2MB")
+        .set("max_wal_size", "2MB")
+        .set("wal_recycle", "off");
+    Cluster::start(installation, &options)
+}
+
+/// Writes until such a server has given the slot up.
+fn outgrow_the_slot(cluster: &Cluster) {
+    until("the slot is given up", || {
+        write(cluster, 20_000);
+        cluster.psql("checkpoint");
+        (cluster.psql("select wal_status from pg_replication_slots") == "lost").then_some(())
+    });
 }

@@ -4,7 +4,7 @@ use super::*;
 use lifeboat_postgres::client::{Advice, Connection, Purpose};
 use lifeboat_postgres::slot;
 use lifeboat_testkit::faulty::{Fault, OperationKind, Select};
-use lifeboat_testkit::postgres::{ClusterOptions, scratch_directory};
+use lifeboat_testkit::postgres::scratch_directory;
 use std::process::Command;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,24 +34,13 @@ async fn m1_a_slot_dropped_behind_its_back_is_told_and_leaves_no_hole_while_the_
 #[tokio::test(flavor = "multi_thread")]
 async fn m1_wal_that_outgrew_the_slot_is_a_hole_with_a_name() {
     for installation in installations() {
-        let options = ClusterOptions::new()
-            .wal_segment_mib(1)
-            .set("max_slot_wal_keep_size", "2MB")
-            .set("min_wal_size", "2MB")
-            .set("max_wal_size", "2MB")
-            .set("wal_recycle", "off");
-        let cluster = Cluster::start(&installation, &options);
+        let cluster = start_forgetful(&installation);
         let vault = TestVault::new().await;
         let stream = vault.stream(&cluster);
         let before = write(&cluster, 10);
         stream.wait_durable(before);
         let durable = stream.stop().await.durable.unwrap().1;
-        until("the slot is given up", || {
-            write(&cluster, 20_000);
-            cluster.psql("checkpoint");
-            let status = cluster.psql("select wal_status from pg_replication_slots");
-            (status == "lost").then_some(())
-        });
+        outgrow_the_slot(&cluster);
         let stream = vault.stream(&cluster);
         let lost = stream.wait_alarm(AlarmKind::SlotLost);
         assert!(lost.to_string().contains("max_slot_wal_keep_size"), "{lost}");

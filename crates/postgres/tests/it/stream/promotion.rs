@@ -1,7 +1,6 @@
 //! Promotions: followed, without a hole, and nobody else's.
 
 use super::*;
-use lifeboat_testkit::postgres::ClusterOptions;
 
 /// One connection string for several servers, the first that answers being used.
 fn either(clusters: &[&Cluster]) -> String {

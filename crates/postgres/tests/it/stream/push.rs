@@ -2,7 +2,6 @@
 
 use super::*;
 use lifeboat_postgres::push::{PushError, Pushed, push};
-use lifeboat_testkit::postgres::ClusterOptions;
 use std::path::PathBuf;
 
 /// Every file that the server would archive, oldest first.

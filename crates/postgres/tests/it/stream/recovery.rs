@@ -5,7 +5,7 @@ use lifeboat_postgres::backup::{self, BackupOptions};
 use lifeboat_postgres::client::{Connection, Purpose};
 use lifeboat_postgres::restore::{self, Recovery, RestoreOptions, Stop};
 use lifeboat_postgres::server;
-use lifeboat_testkit::postgres::{ClusterOptions, give_to_server_user, scratch_directory};
+use lifeboat_testkit::postgres::{give_to_server_user, scratch_directory};
 use lifeboat_vault::point::RestorePoint;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -3,7 +3,6 @@
 use super::*;
 use lifeboat_postgres::client::{Connection, Purpose};
 use lifeboat_testkit::faulty::{Call, OperationKind};
-use lifeboat_testkit::postgres::ClusterOptions;
 use lifeboat_vault::names;
 
 #[tokio::test(flavor = "multi_thread")]

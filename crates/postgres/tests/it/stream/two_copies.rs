@@ -2,7 +2,6 @@
 
 use super::*;
 use lifeboat_testkit::faulty::{Fault, Select};
-use lifeboat_testkit::postgres::ClusterOptions;
 
 fn gone() -> FaultPlan {
     FaultPlan::none().on(Select::any(), Fault::Fail)

@@ -2,7 +2,6 @@
 
 use super::*;
 use lifeboat_testkit::faulty::{Fault, OperationKind, Select};
-use lifeboat_testkit::postgres::ClusterOptions;
 
 fn reported(cluster: &Cluster) -> Option<Lsn> {
     let question = "select flush_lsn from pg_stat_replication where application_name = 'lifeboat'";
@@ -140,23 +139,13 @@ async fn t6_a_vault_that_is_away_does_not_hold_up_a_shutdown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn m1_a_slot_that_is_given_up_while_the_vault_is_away_leaves_a_hole_with_a_name() {
     for installation in installations() {
-        let options = ClusterOptions::new()
-            .wal_segment_mib(1)
-            .set("max_slot_wal_keep_size", "2MB")
-            .set("min_wal_size", "2MB")
-            .set("max_wal_size", "2MB")
-            .set("wal_recycle", "off");
-        let cluster = Cluster::start(&installation, &options);
+        let cluster = start_forgetful(&installation);
         let vault = TestVault::new().await;
         let stream = vault.stream(&cluster);
         let end = write(&cluster, 10);
         stream.wait_durable(end);
         vault.store.set_plan(FaultPlan::none().on(Select::kind(OperationKind::Create), Fault::Fail));
-        until("the slot is given up", || {
-            write(&cluster, 20_000);
-            cluster.psql("checkpoint");
-            (cluster.psql("select wal_status from pg_replication_slots") == "lost").then_some(())
-        });
+        outgrow_the_slot(&cluster);
         // Told while the vault is still away.
         stream.wait_alarm(AlarmKind::SlotLost);
         vault.store.set_plan(FaultPlan::none());
