@@ -124,7 +124,7 @@ impl RecordReader {
     pub fn new(options: ReaderOptions, start: Start) -> Self {
         let (position, phase, may_join) = match start {
             Start::Record(lsn) => (lsn, Phase::Between, false),
-            Start::Anywhere(lsn) => (lsn, Phase::Seek(Lsn(lsn.0.next_multiple_of(PAGE_BYTES))), true),
+            Start::Anywhere(lsn) => (lsn, Phase::Seek(next_multiple(lsn, PAGE_BYTES)), true),
         };
         Self {
             options,
@@ -462,7 +462,7 @@ impl RecordReader {
         self.valid_end = align(self.position);
         self.phase = Phase::Between;
         if header.is_switch() {
-            self.valid_end = Lsn(self.position.0.next_multiple_of(self.options.segment_size.bytes()));
+            self.valid_end = next_multiple(self.position, self.options.segment_size.bytes());
             self.phase = Phase::Seek(self.valid_end);
         }
     }
@@ -494,7 +494,19 @@ impl Feed<'_, '_> {
 }
 
 const fn align(lsn: Lsn) -> Lsn {
-    Lsn(lsn.0.saturating_add(RECORD_ALIGNMENT_BYTES - 1) & !(RECORD_ALIGNMENT_BYTES - 1))
+    match lsn.0.checked_next_multiple_of(RECORD_ALIGNMENT_BYTES) {
+        Some(aligned) => Lsn(aligned),
+        // Nothing begins behind the last position.
+        None => lsn,
+    }
+}
+
+/// The first position from `lsn` on that is a multiple of `bytes`; the last that there is, if none is.
+const fn next_multiple(lsn: Lsn, bytes: u64) -> Lsn {
+    match lsn.0.checked_next_multiple_of(bytes) {
+        Some(next) => Lsn(next),
+        None => Lsn(u64::MAX),
+    }
 }
 
 #[inline]
