@@ -35,6 +35,9 @@ fn a_vault_on_s3_protects_recovers_and_is_pruned() {
     let done = world.json(&["restore", "ledger-db", "--into", "back", "--start"]);
     let restored = Restored::of(&done, &installation);
     assert_eq!(restored.psql("SELECT count(*), sum(id) FROM ledger").unwrap(), wanted);
+    // Whoever may run commands on that server reads its environment: the bucket's key is not in it.
+    let environment = std::fs::read(format!("/proc/{}/environ", restored.pid)).unwrap();
+    assert!(!String::from_utf8_lossy(&environment).contains("AWS_ACCESS_KEY_ID"));
 
     let pruned = world.json(&["backup", "prune", "--grace", "0s"]);
     assert!(pruned["services"][0]["deletedObjects"].as_u64() > Some(0), "{pruned:#}");
