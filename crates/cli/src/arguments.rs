@@ -63,6 +63,18 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it leaves what is protected as it is.
+    #[must_use]
+    pub fn only_reads(&self) -> bool {
+        match self {
+            Self::Restore(_) | Self::Status(_) | Self::Journal(_) => true,
+            Self::Vault(command) => matches!(command, vault::Command::Status | vault::Command::Check(_)),
+            Self::Wal(command) => !matches!(command, wal::Command::Push(_)),
+            Self::Backup(command) => !matches!(command, backup::Command::Run(_) | backup::Command::Prune(_)),
+            _ => false,
+        }
+    }
+
     /// The exit status when the command could not run (X1).
     #[must_use]
     pub fn exit_if_it_could_not_run(&self) -> u8 {

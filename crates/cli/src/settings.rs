@@ -58,6 +58,8 @@ pub struct Settings {
     pub output: Output,
     /// The machine's time.
     pub clock: Arc<dyn Clock>,
+    /// Whether the command leaves what is protected as it is: it then makes do without a plan.
+    only_reads: bool,
     /// Places that are taken in as new copies, empty as they are (G2).
     adopted: Vec<CopyUrl>,
     /// Copies that turned out to be away, and addresses of those that did not.
@@ -86,7 +88,13 @@ impl Settings {
     #[must_use]
     pub fn new(global: Global, output: &Output) -> Self {
         let (clock, told) = (Arc::new(SystemClock::new()), Arc::default());
-        Self { global, output: output.clone(), clock, adopted: Vec::new(), told }
+        Self { global, output: output.clone(), clock, only_reads: false, adopted: Vec::new(), told }
+    }
+
+    /// The same, for a command that only reads or restores, or not.
+    #[must_use]
+    pub fn reading(self, only_reads: bool) -> Self {
+        Self { only_reads, ..self }
     }
 
     /// The same, with these places taken in as new copies.
@@ -146,7 +154,8 @@ impl Settings {
 
     fn copy_specs(&self, plan: Option<&PlanFile>) -> anyhow::Result<(Vec<CopySpec>, usize)> {
         if !self.global.vault.is_empty() {
-            return Ok((self.global.vault.iter().map(CopySpec::of_url).collect(), 1));
+            let durable = plan.map_or(1, |plan| plan.plan.vault.durable as usize);
+            return Ok((self.global.vault.iter().map(CopySpec::of_url).collect(), durable));
         }
         let plan = plan
             .ok_or_else(|| anyhow!("nobody says where the vault is"))
@@ -167,7 +176,14 @@ impl Settings {
     /// # Errors
     /// If it cannot be opened.
     pub async fn open_with(&self, key: impl FnOnce() -> anyhow::Result<Unlock>) -> anyhow::Result<Opened> {
-        let plan = self.plan_file()?;
+        let plan = match self.plan_file() {
+            // The day on which a vault is read may be the day on which the plan beside it was half written.
+            Err(error) if self.makes_do_without_plan() => {
+                self.output.warn(format!("the vault's own plan is used: {error:#}"));
+                None
+            }
+            plan => plan?,
+        };
         let found = self.copies(plan.as_ref()).await?;
         for (copy, reason) in &found.away {
             self.output.warn(format!("the copy {copy} is away: {reason}"));
@@ -179,12 +195,27 @@ impl Settings {
         }
         let unlock = key()?;
         let vault = Vault::open(found.copies, &unlock, self.clock.clone()).await;
-        let vault = vault.context("the vault was not opened")?;
+        let mut vault = vault.context("the vault was not opened")?;
         let plan = match plan {
             Some(plan) => Some(plan),
             None => crate::plans::newest(&vault).await?,
         };
+        if let Some(plan) = plan.as_ref().filter(|_| !self.global.vault.is_empty()) {
+            let (wanted, named) = (plan.plan.vault.durable as usize, self.global.vault.len());
+            vault = vault.with_durable(wanted);
+            if wanted > named && !self.only_reads {
+                self.output.warn(format!(
+                    "the plan wants each write in {wanted} copies, and --vault names {named}: it counts once it is \
+                     in {named}"
+                ));
+            }
+        }
         Ok(Opened { vault, plan, unlock: Arc::new(unlock) })
+    }
+
+    /// Whether a plan that happens to be here, and is none, need not stop us.
+    fn makes_do_without_plan(&self) -> bool {
+        self.only_reads && !self.global.vault.is_empty() && self.global.plan.is_none()
     }
 
     /// The arguments by which another process of ours finds the same vault, from any directory.
@@ -206,6 +237,22 @@ impl Settings {
         }
         let path = std::path::absolute(&path).context("the plan's path cannot be made absolute")?;
         Ok(vec!["--plan".to_owned(), path.display().to_string()])
+    }
+
+    /// The arguments by which another process of ours finds the same key, if it is in a file, from any directory.
+    ///
+    /// # Errors
+    /// If a path cannot be made absolute.
+    pub fn key_arguments(&self) -> anyhow::Result<Vec<String>> {
+        let Global { passphrase_file, identity, .. } = &self.global;
+        let mut words = Vec::new();
+        for (flag, path) in [("--passphrase-file", passphrase_file), ("--identity", identity)] {
+            if let Some(path) = path {
+                let path = std::path::absolute(path).context("the key's path cannot be made absolute")?;
+                words.extend([flag.to_owned(), path.display().to_string()]);
+            }
+        }
+        Ok(words)
     }
 }
 
@@ -262,6 +309,12 @@ pub fn conninfo(postgres: &Postgres, connection: &lifeboat_plan::Conninfo) -> an
     let text = secrets::read_file(file.as_path())?;
     let password = text.lines().next().unwrap_or_default().to_owned();
     Ok(info.with_password(Password::new(password)))
+}
+
+/// Whom the plan connects as.
+#[must_use]
+pub fn planned_user(postgres: &Postgres) -> Option<String> {
+    Some(parse_conninfo(postgres.connection.as_str()).ok()?.user().to_owned())
 }
 
 /// A connection string, completed from the environment as libpq does.

@@ -157,6 +157,12 @@ impl Vault {
         Self { copies: self.copies.outside(domain), ..self.clone() }
     }
 
+    /// The same vault, in which a write counts once it is in so many copies, or in all that there are.
+    #[must_use]
+    pub fn with_durable(&self, durable: usize) -> Self {
+        Self { copies: Copies::new(self.copies.all().to_vec(), durable), ..self.clone() }
+    }
+
     /// The key under which its objects are sealed.
     #[must_use]
     pub fn key(&self) -> &VaultKey {

@@ -26,7 +26,7 @@ use crate::settings::{Global, Settings};
 /// # Errors
 /// If it could not run.
 pub async fn run(global: Global, command: Command, output: &Output) -> anyhow::Result<Exit> {
-    let settings = Settings::new(global, output);
+    let settings = Settings::new(global, output).reading(command.only_reads());
     carry_out(&settings, command, output).await.map_err(|error| settings.with_way_out(error))
 }
 

@@ -95,3 +95,59 @@ fn a_copy_that_is_away_is_named_with_the_way_on_and_a_new_one_is_filled() {
     world.run(&[&["vault", "check", "--deep"][..], &both].concat()).expect(0);
     world.run(&["vault", "status", "--vault", &second]).expect(0);
 }
+
+#[test]
+fn a_plan_that_is_broken_stops_what_writes_and_not_what_reads_a_vault_that_is_named() {
+    let world = World::new();
+    world.plan("host=127.0.0.1 port=1 user=nobody");
+    world.run(&["vault", "init"]).expect(0);
+    std::fs::write(world.path("lifeboat.yaml"), "services: [").unwrap();
+    let vault = world.copy("vault");
+    let listed = world.run(&["backup", "list", "--vault", &vault]).expect(0);
+    assert!(listed.stderr.contains("warning: the vault's own plan is used"), "{}", listed.stderr);
+    let restore = ["restore", "ledger-db", "--into", "back", "--vault", &vault];
+    let restored = world.run(&restore).expect(2);
+    assert!(restored.stderr.contains("cannot be restored to latest"), "{}", restored.stderr);
+    let refused = world.run(&["backup", "prune", "--vault", &vault]).expect(2);
+    assert!(refused.stderr.contains("cannot be used"), "{}", refused.stderr);
+    // Nor is one passed over that was asked for.
+    world.run(&["backup", "list", "--vault", &vault, "--plan", "lifeboat.yaml"]).expect(2);
+    world.run(&["backup", "list"]).expect(2);
+}
+
+#[test]
+fn copies_on_the_command_line_are_asked_for_as_many_as_the_plan() {
+    let world = World::new();
+    world.plan_with_copies("host=127.0.0.1 port=1 user=nobody", &["here", "there"]);
+    world.change_plan("durable: 1", "durable: 2");
+    world.run(&["vault", "init"]).expect(0);
+    let (here, there) = (world.copy("here"), world.copy("there"));
+    let one = ["--vault", &here];
+    let both = ["--vault", &here, "--vault", &there];
+    let check = |copies: &[&str], durable: u64, is_told: bool| {
+        let status = world.json(&[&["vault", "status"], copies].concat());
+        assert_eq!(status["durable"], durable, "{status:#}");
+        let pruned = world.run(&[&["backup", "prune"], copies].concat()).expect(0);
+        let said = "the plan wants each write in 2 copies, and --vault names 1";
+        assert_eq!(pruned.stderr.contains(said), is_told, "{}", pruned.stderr);
+    };
+    check(&one, 1, true);
+    check(&both, 2, false);
+    // From elsewhere the plan is the vault's.
+    std::fs::remove_file(world.path("lifeboat.yaml")).unwrap();
+    check(&one, 1, true);
+    check(&both, 2, false);
+}
+
+#[test]
+fn the_newest_restore_point_is_of_one_service() {
+    let world = World::new();
+    world.plan("host=127.0.0.1 port=1 user=nobody");
+    world.run(&["vault", "init"]).expect(0);
+    for asked in ["latest", "ledger-db/latest"] {
+        let none = world.run(&["backup", "show", asked]).expect(2);
+        assert!(none.stderr.contains("there is no restore point yet"), "{}", none.stderr);
+    }
+    let help = world.run(&["backup", "show", "--help"]).expect(0);
+    assert!(help.stdout.contains("SERVICE/latest"), "{}", help.stdout);
+}
