@@ -144,31 +144,47 @@ pub async fn services(opened: &Opened) -> anyhow::Result<Vec<ServiceName>> {
 /// What stands for the newest restore point.
 const LATEST: &str = "latest";
 
-/// The restore point whose name begins with `id`, or the newest one for `latest`.
+/// The restore point whose name begins with `id`; or the newest one, for `latest` where one service alone has
+/// any, and for `SERVICE/latest`.
 ///
 /// # Errors
 /// If there is none, or there are several.
 pub async fn find(opened: &Opened, id: &str) -> anyhow::Result<RestorePoint> {
+    let (of, id) = match id.rsplit_once('/') {
+        Some((service, id)) => {
+            (Some(service.parse::<ServiceName>().with_context(|| format!("`{service}` is no service"))?), id)
+        }
+        None => (None, id),
+    };
+    let services = match of {
+        Some(service) => vec![service],
+        None => services(opened).await?,
+    };
     let mut found = Vec::new();
-    for service in services(opened).await? {
+    for service in services {
         let points = point::list(&opened.vault.as_seen(), &service)
             .await
             .context("restore points cannot be listed")?;
-        found.extend(points.into_iter().filter(|point| id == LATEST || point.id.starts_with(id)));
-    }
-    if id == LATEST {
-        found.sort_by_key(|point| point.finished);
-        return found
-            .pop()
-            .ok_or_else(|| anyhow!("there is no restore point yet"))
-            .next("take one: `lifeboat backup run`");
+        let mut points: Vec<_> =
+            points.into_iter().filter(|point| id == LATEST || point.id.starts_with(id)).collect();
+        if id == LATEST {
+            points.sort_by_key(|point| point.finished);
+            points.drain(..points.len().saturating_sub(1));
+        }
+        found.extend(points);
     }
     let several = found.len() > 1;
+    let all: Vec<String> = found.iter().map(|point| format!("{}/{LATEST}", point.service)).collect();
     match found.pop() {
+        Some(_) if several && id == LATEST => Err(anyhow!("several services have restore points"))
+            .next(format!("say of which: {}", all.join(", "))),
         Some(_) if several => {
             Err(anyhow!("several restore points begin with `{id}`")).next("write more of it")
         }
         Some(point) => Ok(point),
+        None if id == LATEST => {
+            Err(anyhow!("there is no restore point yet")).next("take one: `lifeboat backup run`")
+        }
         None => Err(anyhow!("no restore point begins with `{id}`"))
             .next("`lifeboat backup list` shows those that there are"),
     }

@@ -22,7 +22,7 @@ pub enum Command {
     },
     /// Show all that is known of one restore point
     Show {
-        /// Its name, or enough of its beginning.
+        /// Its name, or enough of its beginning; `latest`, or SERVICE/latest where several services have any.
         id: String,
     },
     /// Recover a restore point elsewhere, and ask it whether it is sound
