@@ -9,6 +9,7 @@ use crate::secrets;
 use crate::settings::{Opened, Settings};
 use anyhow::{Context, bail};
 use lifeboat_base::ServiceName;
+use lifeboat_postgres::fetch;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -45,11 +46,13 @@ pub fn this_program() -> anyhow::Result<PathBuf> {
     std::env::current_exe().context("where this program is cannot be found out")
 }
 
-/// Starts it, and returns once it listens.
+/// Starts it, and returns once it listens. One that serves the directory already is ended: it may hold an older
+/// key, or know of other copies.
 ///
 /// # Errors
 /// If it does not come to that; its log says more.
 pub async fn start(settings: &Settings, opened: &Opened, wanted: &HelperFor<'_>) -> anyhow::Result<()> {
+    fetch::end_helper(&wanted.data_directory.join(SOCKET)).await;
     let log = wanted.data_directory.join(LOG);
     let failed = || format!("the WAL helper was not started; its log is {}", log.display());
     let errors = std::fs::OpenOptions::new().create(true).append(true).open(&log).with_context(failed)?;

@@ -21,6 +21,7 @@ mod output;
 mod pin;
 mod plans;
 mod points;
+mod production;
 mod progress;
 mod recovery;
 mod secrets;

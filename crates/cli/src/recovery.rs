@@ -2,17 +2,22 @@
 //! schedule share, so that drill and disaster run the same code (DESIGN §1.8).
 //!
 //! # Invariants
-//! - **R1 pinned.** Prune leaves a restore point alone while it is being restored.
+//! - **R1 pinned.** Prune leaves a restore point, and the WAL from it on, alone until the recovery is over.
 //! - **R2 a vault that takes no writes still restores.** Pins and journal are tried, and warned about.
+//! - **R3 stopped in order.** Asked to stop, nothing of ours goes on, and what is there can be gone on with.
 
 use crate::helper::{self, HelperFor};
-use crate::pin::pin;
+use crate::pin::{Pinned, pin};
 use crate::progress::{Progress, Reading};
 use crate::settings::{Opened, Settings};
-use crate::signals;
+use crate::signals::{self, Stopped};
 use anyhow::Context;
+use jiff::Timestamp;
 use lifeboat_base::{Lsn, Timeline, format_duration};
-use lifeboat_postgres::restore::{self, Recovery, RestoreOptions, RestorePlan, RestoreProgress, Stop};
+use lifeboat_postgres::fetch;
+use lifeboat_postgres::restore::{
+    self, Recovery, RestoreError, RestoreOptions, RestorePlan, RestoreProgress, Stop,
+};
 use lifeboat_postgres::server::{self, Account, Installation, Server, StartOptions};
 use lifeboat_vault::pins;
 use lifeboat_vault::point::RestorePoint;
@@ -25,6 +30,11 @@ use std::time::Duration;
 
 /// How long a helper of a server that we started waits for the next request: it may be promoted much later.
 const HELPER_IDLE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// The configuration of our own, in a restored directory.
+const CONFIGURATION: &str = "lifeboat.conf";
+/// The role that most clusters are made with.
+pub const USUAL_SUPERUSER: &str = "postgres";
 
 /// What is to be recovered, and where.
 #[derive(Debug, Clone)]
@@ -102,14 +112,7 @@ pub fn restore_command(settings: &Settings, point: &RestorePoint) -> anyhow::Res
     let program = helper::this_program()?;
     let mut words = vec![quoted(&program.display().to_string()), "wal".to_owned(), "fetch".to_owned()];
     words.extend(settings.vault_arguments()?.iter().map(|word| quoted(word)));
-    for (flag, path) in
-        [("--passphrase-file", &settings.global.passphrase_file), ("--identity", &settings.global.identity)]
-    {
-        if let Some(path) = path {
-            let path = std::path::absolute(path).context("the key's path cannot be made absolute")?;
-            words.extend([flag.to_owned(), quoted(&path.display().to_string())]);
-        }
-    }
+    words.extend(settings.key_arguments()?.iter().map(|word| quoted(word)));
     words.push(point.service.to_string());
     // PostgreSQL replaces %f and %p; other percent signs are doubled.
     let text = words.iter().map(|word| word.replace('%', "%%")).collect::<Vec<_>>().join(" ");
@@ -126,17 +129,34 @@ pub fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
-/// What a restore would do, and whom its files will belong to.
+/// The command that starts the server in a restored directory, isolated, for a person to type.
+#[must_use]
+pub fn start_command(installation: &Installation, directory: &Path) -> String {
+    let config = format!("config_file={}", directory.join(CONFIGURATION).display());
+    let program = installation.program("postgres").display().to_string();
+    as_server_account(&[&program, "-D", &directory.display().to_string(), "-c", &config])
+}
+
+/// A command for a person to type, run as whoever runs servers here: PostgreSQL refuses to run as root.
+#[must_use]
+pub fn as_server_account(words: &[&str]) -> String {
+    let line = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+    let account = server::server_account().ok().flatten().and_then(Account::name);
+    let has_runuser = ["/usr/sbin/runuser", "/sbin/runuser"].iter().any(|path| Path::new(path).exists());
+    match account {
+        None => line,
+        Some(account) if has_runuser => format!("runuser -u {} -- {line}", quoted(&account)),
+        Some(account) => format!("su {} -s /bin/sh -c {}", quoted(&account), quoted(&line)),
+    }
+}
+
+/// What a restore of this is to do, and whom its files will belong to.
 ///
 /// # Errors
-/// All that can be known before the first byte is written.
-pub async fn plan(
-    settings: &Settings,
-    opened: &Opened,
-    wanted: &Wanted,
-) -> anyhow::Result<(RestoreOptions, RestorePlan)> {
+/// If there is nobody to run its server, or the command that fetches its WAL cannot be named.
+pub fn options(settings: &Settings, opened: &Opened, wanted: &Wanted) -> anyhow::Result<RestoreOptions> {
     let account = server::server_account().context("the restored server would have nobody to run as")?;
-    let options = RestoreOptions {
+    Ok(RestoreOptions {
         vault: opened.vault.clone(),
         point: wanted.point.clone(),
         recovery: Recovery {
@@ -150,9 +170,57 @@ pub async fn plan(
         owner: account.map(Account::pair),
         workers: wanted.workers,
         progress: Arc::new(RestoreProgress::default()),
-    };
+    })
+}
+
+/// What it would do, decided.
+///
+/// # Errors
+/// All that can be known before the first byte is written.
+pub async fn plan(
+    settings: &Settings,
+    opened: &Opened,
+    wanted: &Wanted,
+) -> anyhow::Result<(RestoreOptions, RestorePlan)> {
+    let options = options(settings, opened, wanted)?;
     let plan = restore::plan(&options).await.context("nothing was restored")?;
     Ok((options, plan))
+}
+
+/// Keeps prune off a restore point (R1), as far as the vault lets us (R2).
+#[derive(Debug)]
+pub struct Hold(Option<Pinned>);
+
+impl Hold {
+    /// Takes it.
+    pub async fn take(settings: &Settings, opened: &Opened, point: &RestorePoint) -> Self {
+        let purpose = pins::Purpose::Restore;
+        let pinned = pin(&settings.output, &opened.vault, &point.service, purpose, Some(&point.id)).await;
+        // R2: but a point that prune is deleting will not come back whole.
+        Self(pinned.map_err(|error| settings.output.warn(format!("{error:#}"))).ok())
+    }
+
+    /// Lets go.
+    pub async fn release(self) {
+        if let Some(pinned) = self.0 {
+            pinned.release().await;
+        }
+    }
+
+    /// Leaves it to whoever goes on with the recovery; returns until when prune heeds it.
+    pub async fn leave(self) -> Option<Timestamp> {
+        self.0?.leave().await
+    }
+}
+
+/// Whether an error says that somebody asked us to stop, and that nothing is wrong.
+#[must_use]
+pub fn was_stopped(error: &anyhow::Error) -> bool {
+    error.is::<Stopped>()
+        || error.chain().any(|cause| {
+            let restore = cause.downcast_ref::<RestoreError>();
+            cause.is::<Stopped>() || restore.is_some_and(|error| matches!(error, RestoreError::Cancelled))
+        })
 }
 
 /// Carries it out, with progress; asked to stop, it stops where it can be taken up again.
@@ -165,29 +233,34 @@ pub async fn apply(
     options: &RestoreOptions,
     plan: RestorePlan,
 ) -> anyhow::Result<()> {
-    let (vault, point) = (&opened.vault, &options.point);
-    let pinned = pin(&settings.output, vault, &point.service, pins::Purpose::Restore, Some(&point.id)).await;
-    // R2: but a point that prune is deleting will not come back whole.
-    if let Err(error) = &pinned {
-        settings.output.warn(format!("{error:#}"));
-    }
     let shown = Arc::clone(&options.progress);
-    let bar = Progress::start(&settings.output, &format!("restore of {}", point.service), move || Reading {
-        done: shown.done_bytes.load(Ordering::Relaxed),
-        total: shown.total_bytes.load(Ordering::Relaxed),
-    });
+    let bar =
+        Progress::start(&settings.output, &format!("restore of {}", options.point.service), move || {
+            Reading {
+                done: shown.done_bytes.load(Ordering::Relaxed),
+                total: shown.total_bytes.load(Ordering::Relaxed),
+            }
+        });
     let stopping = Arc::clone(&options.progress);
     let guard = signals::on_stop(move || stopping.cancelled.store(true, Ordering::Relaxed));
     let outcome = restore::apply(options, plan).await;
     drop(guard);
     bar.finish().await;
-    if let Ok(pinned) = pinned {
-        pinned.release().await;
-    }
-    outcome.with_context(|| format!("{} is not whole", options.into.display()))
+    outcome.with_context(|| format!("{} is not whole", options.into.display()))?;
+    note_users(settings, &options.into, &users(opened, &options.point, &[]));
+    Ok(())
 }
 
-/// Starts the server in a restored directory, with a helper that fetches its WAL.
+/// Leaves word for `lifeboat promote` as whom to ask the server.
+fn note_users(settings: &Settings, directory: &Path, users: &[String]) {
+    if let Err(error) = restore::note_users(directory, users) {
+        let marker = restore::MARKER_FILE;
+        settings.output.warn(format!("as whom its server is asked was not noted in {marker}: {error}"));
+    }
+}
+
+/// Starts the server in a restored directory, with a helper that fetches its WAL, or goes on with the one that
+/// an earlier call started. `known` are roles that it may let in.
 ///
 /// # Errors
 /// If its programs are missing or it does not start.
@@ -197,23 +270,26 @@ pub async fn start(
     point: &RestorePoint,
     directory: &Path,
     port: u16,
+    known: &[String],
 ) -> anyhow::Result<Server> {
     let installation = installation(point.major)?;
     let account = server::server_account().context("the server has nobody to run as")?;
+    let users = users(opened, point, known);
+    let running = Server::adopt(directory, &users);
     let wanted = HelperFor {
         service: &point.service,
         data_directory: directory,
         owner: account.map(Account::pair),
         idle_limit: HELPER_IDLE,
     };
-    helper::start(settings, opened, &wanted).await?;
-    let options = StartOptions {
-        directory: directory.to_owned(),
-        installation,
-        account,
-        port,
-        users: users(opened, point),
-    };
+    if running.is_none() || !fetch::is_served(&directory.join(helper::SOCKET)).await {
+        helper::start(settings, opened, &wanted).await?;
+    }
+    if let Some(server) = running {
+        settings.output.say(format!("going on with the server that runs there, process {}", server.pid()));
+        return Ok(server);
+    }
+    let options = StartOptions { directory: directory.to_owned(), installation, account, port, users };
     Server::start(&options).with_context(|| format!("the server in {} was not started", directory.display()))
 }
 
@@ -225,21 +301,23 @@ pub fn installation(major: u32) -> anyhow::Result<Installation> {
     Ok(server::find(Some(major))?)
 }
 
-/// Roles to log in as: the usual superuser, then whoever the plan connects as.
-fn users(opened: &Opened, point: &RestorePoint) -> Vec<String> {
-    let planned = opened.postgres(&point.service).ok().and_then(|postgres| {
-        let info = crate::settings::parse_conninfo(postgres.connection.as_str()).ok()?;
-        Some(info.user().to_owned())
-    });
-    let mut users = vec!["postgres".to_owned()];
-    users.extend(planned.filter(|user| user != "postgres"));
+/// Roles to log in as: those that are known, the usual superuser, then whoever the plan connects as.
+fn users(opened: &Opened, point: &RestorePoint, known: &[String]) -> Vec<String> {
+    let planned = opened.postgres(&point.service).ok().and_then(crate::settings::planned_user);
+    let mut users = known.to_vec();
+    for user in [USUAL_SUPERUSER.to_owned()].into_iter().chain(planned) {
+        if !users.contains(&user) {
+            users.push(user);
+        }
+    }
     users
 }
 
-/// Waits until the server is paused where it should be, telling how far replay is.
+/// Waits until the server is paused where it should be, telling how far replay is. Asked to stop, it stops the
+/// server in order (R3).
 ///
 /// # Errors
-/// If it ended elsewhere: it is then not to be used.
+/// If it ended elsewhere: it is then not to be used. Or if it was stopped.
 pub async fn reach(
     settings: &Settings,
     server: &mut Server,
@@ -254,9 +332,19 @@ pub async fn reach(
         total,
     });
     let tell = move |lsn: Lsn| replayed.store(lsn.0.max(start.0), Ordering::Relaxed);
-    let reached = server.recovered(stop, &tell).await;
+    // Listened to until the server has stopped.
+    let _stopping = signals::stopping();
+    let reached = signals::unless_stopped(server.recovered(stop, &tell)).await;
     bar.finish().await;
-    reached.context("the server did not reach its target: do not use it")
+    let reached = match reached {
+        Ok(reached) => reached.context("the server did not reach its target: do not use it")?,
+        Err(stopped) => {
+            server.halt().await.context("the server was to be stopped")?;
+            return Err(stopped).context("replay was stopped, and the server with it");
+        }
+    };
+    note_users(settings, server.directory(), server.users());
+    Ok(reached)
 }
 
 #[cfg(test)]

@@ -4,15 +4,18 @@
 //! # Invariants
 //! - **P1 only at its target.** A server that is not paused where its recovery was to end is not opened.
 //! - **P2 only ours.** A directory without the marker of a restore is left alone.
+//! - **P3 not beside production**, as far as a plan at hand tells where that is, but on a word for it.
 
 use crate::failure::Next;
 use crate::output::{Exit, Tone, clean};
-use crate::recovery::quoted;
-use crate::settings::Settings;
+use crate::production;
+use crate::recovery::{USUAL_SUPERUSER, quoted};
+use crate::settings::{Settings, planned_user};
 use anyhow::{Context, anyhow, bail};
 use lifeboat_base::Lsn;
 use lifeboat_postgres::client::{Connection, Conninfo, Purpose};
-use lifeboat_postgres::restore::{MARKER_FILE, end_recovery, link_made_by_replay};
+use lifeboat_postgres::fetch;
+use lifeboat_postgres::restore::{MARKER_FILE, end_recovery, left_in, link_made_by_replay};
 use lifeboat_postgres::server::conninfo_value;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -26,15 +29,24 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// A target is the start of a record; before it there may be padding and a page's header.
 const RECORD_SLACK_BYTES: u64 = 64;
 
+/// SQLSTATE `invalid_authorization_specification`.
+const NO_SUCH_ROLE: &str = "28000";
+
 /// Arguments of `lifeboat promote`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Fence the old primary first: two servers that take writes are worse than none.")]
+#[command(
+    after_help = "Fence the old primary first: two servers that take writes are worse than none. If the plan is at \
+    hand, it is asked whether it takes writes."
+)]
 pub struct Args {
     /// The restored data directory.
     directory: PathBuf,
-    /// The role to connect as.
-    #[arg(long, default_value = "postgres")]
-    user: String,
+    /// The role to connect as [default: whom the restore noted, the usual superuser, the plan's].
+    #[arg(long)]
+    user: Option<String>,
+    /// Open it even though production, as the plan knows it, still takes writes: for a drill.
+    #[arg(long)]
+    beside_production: bool,
 }
 
 #[derive(Serialize)]
@@ -59,13 +71,9 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<Exit> {
         ))
         .next("for other servers there is pg_ctl promote");
     }
-    let address = address(&directory, &args.user)?;
-    let info = Conninfo::parse(&address, &|_| None).context("the server's socket cannot be named")?;
-    let connected = Connection::connect(&info, Purpose::Sql).await;
-    let mut sql = connected
-        .context("the restored server does not answer")
-        .next("start it with the command that `lifeboat restore` printed, or restore with --start")?;
+    let (address, mut sql) = connect(settings, args, &directory).await?;
     let opened_at = must_wait_at_its_target(&mut sql).await?;
+    must_be_alone(settings, args, &directory).await?;
     link_made_by_replay(&directory).context("the server was not opened")?;
     let row = sql.query_one(&format!("SELECT pg_promote(true, {})", LIMIT.as_secs())).await;
     let row = row.context("the server was not promoted")?;
@@ -87,6 +95,60 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<Exit> {
         format!("{}\n  reach it      psql {address}\n", style.paint(Tone::Good, &text))
     })?;
     Ok(Exit::Good)
+}
+
+/// P3.
+async fn must_be_alone(settings: &Settings, args: &Args, directory: &Path) -> anyhow::Result<()> {
+    let system = fetch::cluster_in(directory).context("whose server it is cannot be read")?;
+    let left = left_in(directory).context("the restore's marker is gone")?;
+    let plan = settings.plan_file().ok().flatten().map(|file| file.plan);
+    let (output, is_wanted) = (&settings.output, args.beside_production);
+    production::may_open_beside(output, plan.as_ref(), &left.service, system, is_wanted).await?;
+    Ok(())
+}
+
+/// As the first of those who may be known to the server that it lets in.
+async fn connect(settings: &Settings, args: &Args, directory: &Path) -> anyhow::Result<(String, Connection)> {
+    let mut refused = None;
+    for user in users(settings, args, directory) {
+        let address = address(directory, &user)?;
+        let info = Conninfo::parse(&address, &|_| None).context("the server's socket cannot be named")?;
+        match Connection::connect(&info, Purpose::Sql).await {
+            Ok(connection) => return Ok((address, connection)),
+            Err(error) if error.server_error().is_some_and(|said| said.code == NO_SUCH_ROLE) => {
+                refused = Some((user, error));
+            }
+            Err(error) => {
+                return Err(error).context("the restored server does not answer").next(
+                    "start it with the command that `lifeboat restore` printed, or restore with --start",
+                );
+            }
+        }
+    }
+    let (user, error) = refused.context("there is nobody to connect as")?;
+    Err(error)
+        .with_context(|| format!("the restored server knows no role `{user}`"))
+        .next("name a superuser of it with --user")
+}
+
+/// Whom to connect as, the best first.
+fn users(settings: &Settings, args: &Args, directory: &Path) -> Vec<String> {
+    if let Some(user) = &args.user {
+        return vec![user.clone()];
+    }
+    let left = left_in(directory);
+    let mut users = left.as_ref().map(|left| left.users.clone()).unwrap_or_default();
+    // A plan that is none, or is not here, is no reason to leave a service closed.
+    let plan = settings.plan_file().ok().flatten();
+    let planned = plan
+        .zip(left)
+        .and_then(|(file, left)| planned_user(file.plan.service(&left.service)?.postgres.as_ref()?));
+    for user in [USUAL_SUPERUSER.to_owned()].into_iter().chain(planned) {
+        if !users.contains(&user) {
+            users.push(user);
+        }
+    }
+    users
 }
 
 /// How to reach the server in a directory: its `postmaster.pid` says.

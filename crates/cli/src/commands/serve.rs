@@ -63,7 +63,7 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     if args.verify_in.is_none() {
         settings.output.say("Restore points are not verified: name a directory for it with --verify-in.");
     }
-    let (stop, _signals) = signals::stop_channel();
+    let stop = signals::stopping();
     let teller = settings.clone();
     let verify_in = args.verify_in;
     let protection = PlanProtection { settings: settings.clone(), opened: opened.clone(), verify_in };

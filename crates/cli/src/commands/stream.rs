@@ -100,7 +100,7 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     let mut options = options(&opened, &args.service, opened.postgres(&args.service)?, exposure)?;
     options.accept_new_cluster = args.accept_new_cluster;
     options.create_slot = !args.no_create_slot;
-    let (stop, _signals) = signals::stop_channel();
+    let stop = signals::stopping();
     let lease = take_lease(settings, &opened.vault, &args.service).await?;
     let outcome = follow(settings, options, gauge, stop).await;
     if let Some(lease) = lease {

@@ -62,9 +62,6 @@ fn r1_r3_a_killed_restore_leaves_what_never_starts_and_the_same_command_goes_on(
         let is_half = said.contains("global/pg_control") || said.contains("is not a valid data directory");
         assert!(!refused.status.success() && is_half, "{said}");
         world.run(&["promote", into]).expect(2);
-        // A moment to which another restore point leads is another restore.
-        let other = world.run(&["restore", "ledger-db", "--to", "latest", "--into", into]).expect(2);
-        assert!(other.stderr.contains("holds an unfinished restore of point"), "{}", other.stderr);
         assert!(!has_control_file(&directory));
 
         // The same command goes on; so does one to another moment from the same restore point.
@@ -73,4 +70,17 @@ fn r1_r3_a_killed_restore_leaves_what_never_starts_and_the_same_command_goes_on(
         assert_eq!(restored.psql("SELECT count(*) FROM ledger").unwrap(), rows);
         restored.psql("INSERT INTO ledger VALUES (-1)").unwrap_err();
     }
+    // A newer restore point is no reason to begin anew, as long as the one that was begun with leads there.
+    let latest = ["restore", "ledger-db", "--into", "newer", "--workers", "1", "--to", "latest"];
+    let first = world.json(&["backup", "list"])["restorePoints"][0]["id"].clone();
+    let begun = ["restore", "ledger-db", "--into", "newer", "--workers", "1", "--to", &before];
+    kill_in_the_middle(&world, &begun, &world.path("newer"));
+    let done = world.json(&latest);
+    assert_eq!(done["target"]["restorePoint"], first, "{done:#}");
+    // One that does not lead there is another restore.
+    let begun = ["restore", "ledger-db", "--into", "other", "--workers", "1", "--to", "latest"];
+    kill_in_the_middle(&world, &begun, &world.path("other"));
+    let other = world.run(&["restore", "ledger-db", "--to", &before, "--into", "other"]).expect(2);
+    assert!(other.stderr.contains("holds an unfinished restore of point"), "{}", other.stderr);
+    assert!(!has_control_file(&world.path("other")));
 }

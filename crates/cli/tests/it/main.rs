@@ -1,6 +1,7 @@
 //! Runs the real binary as a user does, against real servers and stores.
 
 mod basics;
+mod beside;
 mod corpus;
 mod demo;
 mod invariants;
@@ -8,6 +9,7 @@ mod killed;
 mod protection;
 mod recovering;
 mod restoring;
+mod resuming;
 mod s3;
 mod secrets;
 mod verifying;

@@ -1,16 +1,17 @@
 //! The resident helper: holds the vault's key for the length of a recovery, and reads ahead.
 //!
 //! Started beside a recovering server, reached over a Unix socket by each `restore_command`. It ends by
-//! itself when nobody asks any more or when the data directory is gone.
+//! itself when nobody asks any more, soon once the server has stopped, or when the data directory is gone.
 //!
 //! # Invariants
 //! - **Z1 only ours.** Only the server's user, ourselves and root are answered: WAL is the database.
 //! - **Z2 bounded.** So many conversations, so many bytes ahead, so much idleness, and no more.
+//! - **Z3 no key without need.** It does not outlive its server by more than a few minutes.
 
 use super::ahead::Ahead;
 use super::wire::{Reply, Request, address, read_line, write_line};
 use super::{DEFAULT_PATIENCE, Fetcher};
-use crate::restore::MARKER_FILE;
+use crate::restore::{MARKER_FILE, running_server};
 use lifeboat_base::{Clock, error_chain};
 use lifeboat_vault::wal::WalArchive;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -26,6 +27,8 @@ use tokio::sync::Semaphore;
 const CONVERSATIONS_LIMIT: usize = 8;
 /// How long a client may take to say what it wants.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+/// How long a server may be stopped before its helper ends: it may be about to start, or to start again.
+const STOPPED_LIMIT: Duration = Duration::from_secs(180);
 /// Between two looks at the data directory and at the time since the last request.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -46,6 +49,8 @@ pub struct HelperOptions {
     pub read_ahead_bytes: u64,
     /// How long nobody may ask before it ends.
     pub idle_limit: Duration,
+    /// The same, while no server runs in the data directory: nobody needs the key then.
+    pub stopped_limit: Duration,
     /// How long a vault that does not answer is asked again.
     pub patience: Duration,
     /// Idleness is measured with it.
@@ -53,7 +58,8 @@ pub struct HelperOptions {
 }
 
 impl HelperOptions {
-    /// Read ahead 64 MiB; end after ten idle minutes. The directory tells whether it is a restored one.
+    /// Read ahead 64 MiB; end after ten idle minutes, or three without a server. The directory tells whether it is a
+    /// restored one.
     #[must_use]
     pub fn new(archive: WalArchive, socket: PathBuf, data_directory: PathBuf, clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -64,6 +70,7 @@ impl HelperOptions {
             data_directory,
             read_ahead_bytes: 64 << 20,
             idle_limit: Duration::from_secs(600),
+            stopped_limit: STOPPED_LIMIT,
             patience: DEFAULT_PATIENCE,
             clock,
         }
@@ -91,6 +98,8 @@ pub enum HelperError {
 pub enum HelperEnd {
     /// Nobody asked for long.
     Idle,
+    /// The server has stopped, and nobody asked since.
+    ServerStopped,
     /// The data directory is gone.
     DirectoryGone,
 }
@@ -112,7 +121,8 @@ pub async fn serve_helper(options: HelperOptions, ready: impl FnOnce()) -> Resul
     let last_ms = Arc::new(AtomicU64::new(0));
     let places = Arc::new(Semaphore::new(CONVERSATIONS_LIMIT));
     let allowed = allowed_users(&options);
-    let mut looks = tokio::time::interval(LOOK_INTERVAL.min(options.idle_limit));
+    let mut looks = tokio::time::interval(LOOK_INTERVAL.min(options.idle_limit).min(options.stopped_limit));
+    let mut seen_running_ms = 0;
     loop {
         tokio::select! {
             accepted = listener.accept() => {
@@ -137,8 +147,15 @@ pub async fn serve_helper(options: HelperOptions, ready: impl FnOnce()) -> Resul
                 }
                 let idle_ms = since().saturating_sub(last_ms.load(Ordering::Relaxed));
                 let is_busy = places.available_permits() < CONVERSATIONS_LIMIT;
+                if running_server(&options.data_directory).is_some() {
+                    seen_running_ms = since();
+                }
+                let stopped_ms = idle_ms.min(since().saturating_sub(seen_running_ms));
                 if !is_busy && u128::from(idle_ms) >= options.idle_limit.as_millis() {
                     return Ok(HelperEnd::Idle);
+                }
+                if !is_busy && u128::from(stopped_ms) >= options.stopped_limit.as_millis() {
+                    return Ok(HelperEnd::ServerStopped);
                 }
             }
         }

@@ -31,7 +31,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use client::{NoHelper, request};
+pub use client::{NoHelper, end_helper, is_served, request};
 pub use helper::{HelperEnd, HelperError, HelperOptions, serve_helper};
 
 /// What the helper and its clients say to each other, for fuzzing: bytes in, nothing out, no panic.

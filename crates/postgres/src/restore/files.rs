@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 const PACKS_BETWEEN_SYNCS: usize = 64;
 /// Directories and files that PostgreSQL needs and no layer holds.
 const OWNER_ONLY: u32 = 0o700;
-const SIGNAL_FILE: &str = "recovery.signal";
+pub(super) const SIGNAL_FILE: &str = "recovery.signal";
 /// What a standby that was backed up has: with it a server follows its primary and never ends recovery.
 const STANDBY_FILE: &str = "standby.signal";
 /// In the configuration for starts by hand.
@@ -299,13 +299,16 @@ fn link_tablespaces(options: &RestoreOptions, plan: &RestorePlan) -> Result<(), 
 
 fn make_directory(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<(), RestoreError> {
     if !path.is_dir() {
+        let missing: Vec<&Path> = path.ancestors().skip(1).take_while(|above| !above.exists()).collect();
         std::fs::create_dir_all(path).map_err(failed(path))?;
+        // Whatever our umask is, the server must get through.
+        missing.into_iter().try_for_each(|made| own(made, owner))?;
     }
     std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed(path))?;
     own(path, owner)
 }
 
-fn write_small(path: &Path, bytes: &[u8], owner: Option<(u32, u32)>) -> Result<(), RestoreError> {
+pub(super) fn write_small(path: &Path, bytes: &[u8], owner: Option<(u32, u32)>) -> Result<(), RestoreError> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);

@@ -1,7 +1,8 @@
 //! The file by which a restore knows its own directory again.
 //!
 //! A line of JSON that tells what is restored, then a line for each pack that is durably written, then
-//! `finished`. Appended to, never rewritten: a torn last line is a pack to be written again.
+//! `finished`, then perhaps `users` with a list of roles. Appended to, never rewritten: a torn last line is a
+//! pack to be written again.
 
 use lifeboat_base::ServiceName;
 use lifeboat_vault::point::RestorePoint;
@@ -17,6 +18,7 @@ pub const MARKER_FILE: &str = "lifeboat.restore";
 /// Longest marker that is read.
 const LIMIT_BYTES: u64 = 64 << 20;
 const FINISHED: &str = "finished";
+const USERS: &str = "users ";
 
 /// What a restored directory says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub struct Marker {
     pub packs_done: BTreeSet<u32>,
     /// Whether the directory is whole.
     pub finished: bool,
+    /// Roles that its server lets in, as far as they are known.
+    pub users: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -43,7 +47,7 @@ struct FirstLine {
 impl Marker {
     pub(super) fn new(point: &RestorePoint, delta: bool) -> Self {
         let (service, point) = (point.service.clone(), point.id.clone());
-        Self { service, point, delta, packs_done: BTreeSet::new(), finished: false }
+        Self { service, point, delta, packs_done: BTreeSet::new(), finished: false, users: Vec::new() }
     }
 }
 
@@ -56,15 +60,27 @@ pub(super) fn read(directory: &Path) -> Option<Marker> {
     let text = std::fs::read_to_string(path).ok()?;
     let mut lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
     let FirstLine { service, point, delta } = serde_json::from_str(lines.next()?).ok()?;
-    let mut marker = Marker { service, point, delta, packs_done: BTreeSet::new(), finished: false };
+    let (packs_done, users) = (BTreeSet::new(), Vec::new());
+    let mut marker = Marker { service, point, delta, packs_done, finished: false, users };
     for line in lines {
         if line == FINISHED {
             marker.finished = true;
+        } else if let Some(users) = line.strip_prefix(USERS) {
+            marker.users = serde_json::from_str(users).unwrap_or_default();
         } else if let Ok(pack) = line.parse() {
             marker.packs_done.insert(pack);
         }
     }
     Some(marker)
+}
+
+/// Notes in a whole directory as whom its server is to be asked, the best first.
+///
+/// # Errors
+/// Those of the file system.
+pub fn note_users(directory: &Path, users: &[String]) -> Result<(), Error> {
+    let mut file = OpenOptions::new().append(true).open(directory.join(MARKER_FILE))?;
+    file.write_all(format!("{USERS}{}\n", serde_json::to_string(users)?).as_bytes())
 }
 
 /// Writes the marker as restoring goes on.

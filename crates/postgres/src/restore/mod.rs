@@ -16,11 +16,13 @@
 
 mod delta;
 mod files;
+mod left;
 mod marker;
 mod room;
 mod settings;
 mod tablespaces;
 
+use crate::server::{Account, first_closed, parent_of_sockets};
 use lifeboat_base::{ByteCount, ServiceName, SystemId};
 use lifeboat_vault::Vault;
 use lifeboat_vault::layer::{LayerError, LayerIndex, LayerReader};
@@ -30,7 +32,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-pub use marker::{MARKER_FILE, Marker};
+pub use left::{Left, aim, left_in};
+pub use marker::{MARKER_FILE, Marker, note_users};
 pub use settings::{Recovery, Stop, end_recovery, strip_recovery_settings};
 pub use tablespaces::link_made_by_replay;
 
@@ -41,7 +44,7 @@ const SPARE_BYTES: u64 = 256 << 20;
 /// Where tablespaces go that were not mapped elsewhere, below the data directory.
 pub(crate) const TABLESPACES_DIRECTORY: &str = "lifeboat_tablespaces";
 /// Where a server says that it runs.
-const PID_FILE: &str = "postmaster.pid";
+pub(crate) const PID_FILE: &str = "postmaster.pid";
 
 /// What to restore, and where.
 #[derive(Debug)]
@@ -174,6 +177,20 @@ pub enum RestoreError {
         /// Still to be written.
         size_bytes: u64,
     },
+    /// Whoever is to run the server cannot get there.
+    #[error(
+        "the server's account, {account}, could not use {}: {} is closed to it. Choose a directory that it can \
+         reach, or let it through with `chmod o+x`",
+        path.display(), closed.display()
+    )]
+    Closed {
+        /// Where something of the server's would be.
+        path: PathBuf,
+        /// The directory on the way that it may not enter.
+        closed: PathBuf,
+        /// Whom the files would belong to.
+        account: String,
+    },
     /// The operating system refused.
     #[error("{} cannot be written", path.display())]
     File {
@@ -192,7 +209,7 @@ pub enum RestoreError {
     #[error("{0}")]
     Unsupported(String),
     /// Somebody stopped it.
-    #[error("the restore was stopped; the same command takes it up again")]
+    #[error("the restore was stopped")]
     Cancelled,
 }
 
@@ -237,6 +254,7 @@ pub async fn plan(options: &RestoreOptions) -> Result<RestorePlan, RestoreError>
             return Err(RestoreError::NotEmpty { path: path.clone(), service: point.service.clone() });
         }
     }
+    check_ways(options, &tablespaces)?;
     room::check(&options.into, &tablespaces, index, is_over)?;
     // What an unfinished restore left needs no clearing: all of it is this point's.
     let removed = if marker.delta {
@@ -305,12 +323,29 @@ fn occupant(options: &RestoreOptions) -> Result<(Marker, bool), RestoreError> {
 /// The process of the server that runs in `directory`. A file left by one that was killed names none.
 pub(crate) fn running_server(directory: &Path) -> Option<i32> {
     let text = std::fs::read_to_string(directory.join(PID_FILE)).ok()?;
-    let pid: i32 = text.lines().next()?.trim().parse().ok()?;
+    // One without a postmaster, as `initdb` runs it, writes a negative number.
+    let pid = text.lines().next()?.trim().parse::<i32>().ok()?.checked_abs()?;
     let process = rustix::process::Pid::from_raw(pid)?;
     match rustix::process::test_kill_process(process) {
         Err(rustix::io::Errno::SRCH) => None,
         _ => Some(pid),
     }
+}
+
+/// Whether the account that is to run the server gets to all its directories, before it is found out by its start.
+fn check_ways(options: &RestoreOptions, tablespaces: &BTreeMap<u32, PathBuf>) -> Result<(), RestoreError> {
+    let Some((user, group)) = options.owner else { return Ok(()) };
+    let ours = std::iter::once(&options.into).chain(tablespaces.values());
+    // The directories themselves are given to the account, those above them are not.
+    let above = ours.filter_map(|path| Some((path.clone(), path.parent()?.to_owned())));
+    let sockets = parent_of_sockets(&options.into).map(|parent| (parent.clone(), parent));
+    for (path, way) in above.chain(sockets).filter(|(_, way)| !way.starts_with(&options.into)) {
+        if let Some(closed) = first_closed(&way, (user, group)) {
+            let account = Account { user, group }.name().unwrap_or_else(|| format!("user {user}"));
+            return Err(RestoreError::Closed { path, closed, account });
+        }
+    }
+    Ok(())
 }
 
 /// R5: every path is plain, and below the directory.

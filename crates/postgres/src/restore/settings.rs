@@ -76,6 +76,22 @@ impl Recovery {
     }
 }
 
+/// Where the recovery that a configuration file steers ends; `None` if it says none of ours.
+pub(super) fn aim_of(text: &str) -> Option<(Timeline, Stop)> {
+    let value = |name: &str| {
+        let quoted = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" = '"));
+        quoted?.strip_suffix('\'')
+    };
+    let lsn = value("recovery_target_lsn")?.parse().ok()?;
+    let timeline = value("recovery_target_timeline")?.parse().map(Timeline).ok()?;
+    let inclusive = match value("recovery_target_inclusive")? {
+        "on" => true,
+        "off" => false,
+        _ => return None,
+    };
+    Some((timeline, Stop { lsn, inclusive }))
+}
+
 /// Puts production's `postgresql.auto.conf` back, without what steers recovery.
 ///
 /// # Errors
@@ -121,6 +137,8 @@ mod tests {
         };
         let text = recovery.auto_conf();
         assert!(text.contains("restore_command = 'fetch ''a'' %f'\n"), "{text}");
+        assert_eq!(aim_of(&text), Some((recovery.timeline, recovery.stop)));
+        assert_eq!(aim_of("restore_command = 'old'\n"), None);
         let found = "work_mem = '4MB'\n  Recovery_Target_Time='2020-01-01'\nrestore_command = 'old'\n#x\n";
         assert_eq!(strip_recovery_settings(found), "work_mem = '4MB'\n#x\n");
         assert_eq!(strip_recovery_settings("hot_standby = on\n"), "hot_standby = on\n");

@@ -1,7 +1,8 @@
 //! Whom servers run as (V3).
 
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// A user and group of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +40,41 @@ fn account(users: &str, name: &str) -> Option<Account> {
     Some(Account { user: numbers.next()?.ok()?, group: numbers.next()?.ok()? })
 }
 
+/// The name of a user in a file like `/etc/passwd`.
+fn name_of(users: &str, user: u32) -> Option<&str> {
+    let of = |line: &&str| line.split(':').nth(2).and_then(|number| number.parse().ok()) == Some(user);
+    users.lines().find(of)?.split(':').next()
+}
+
+/// The first of `path`'s directories, from the root on, that the account cannot enter; those that are not there
+/// yet are not asked. `None` if all let it in, or that cannot be found out.
+pub(crate) fn first_closed(path: &Path, (user, group): (u32, u32)) -> Option<PathBuf> {
+    let account = Account { user, group };
+    let there: Vec<&Path> = path.ancestors().filter(|ancestor| ancestor.is_dir()).collect();
+    let is_closed = |directory: &&Path| !account.enters(directory);
+    // The last one cannot be entered if any above it cannot.
+    there.first().filter(|deepest| is_closed(deepest))?;
+    there.into_iter().rev().find(is_closed).map(Path::to_owned)
+}
+
 impl Account {
+    /// What it is called here.
+    #[must_use]
+    pub fn name(self) -> Option<String> {
+        let users = std::fs::read_to_string("/etc/passwd").ok()?;
+        name_of(&users, self.user).map(str::to_owned)
+    }
+
+    /// Whether it gets into a directory, by whatever rules this system has: it is tried.
+    fn enters(self, directory: &Path) -> bool {
+        let mut nothing = Command::new("/bin/sh");
+        nothing.args(["-c", ":"]).env_clear().current_dir(directory);
+        nothing.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.apply(&mut nothing);
+        let outcome = nothing.status();
+        !outcome.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    }
+
     /// Makes `command` run as this account; done between fork and exec, so its pid stays its own.
     pub fn apply(self, command: &mut Command) {
         command.uid(self.user).gid(self.group);
@@ -61,5 +96,6 @@ mod tests {
         let users = "root:x:0:0:root:/root:/bin/sh\npostgres2:x:5:6::/:\npostgres:x:107:112::/:/bin/sh\n";
         assert_eq!(account(users, "postgres"), Some(Account { user: 107, group: 112 }));
         assert_eq!(account(users, "nobody"), None);
+        assert_eq!((name_of(users, 107), name_of(users, 7)), (Some("postgres"), None));
     }
 }

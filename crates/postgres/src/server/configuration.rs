@@ -52,16 +52,19 @@ fn write(directory: &Path, settings: &[(&str, String)], owner: Option<(u32, u32)
     Ok(())
 }
 
+/// Where the socket's own directory is made, if the data directory will not do.
+pub(crate) fn parent_of_sockets(directory: &Path) -> Option<PathBuf> {
+    let socket = directory.join(".s.PGSQL.65535");
+    let is_plain = !directory.as_os_str().as_encoded_bytes().contains(&b',');
+    let will_do = is_plain && socket.as_os_str().len() <= SOCKET_PATH_LIMIT_BYTES;
+    (!will_do).then(std::env::temp_dir)
+}
+
 /// Where the socket goes: the data directory, which is private; a directory beside all others if its path
 /// is too long for a socket.
 fn socket_directory(directory: &Path, owner: Option<(u32, u32)>) -> Result<PathBuf, Error> {
-    let socket = directory.join(".s.PGSQL.65535");
-    let is_plain = !directory.as_os_str().as_encoded_bytes().contains(&b',');
-    if is_plain && socket.as_os_str().len() <= SOCKET_PATH_LIMIT_BYTES {
-        return Ok(directory.to_owned());
-    }
-    let name = short_name(directory);
-    let short = std::env::temp_dir().join(format!("lifeboat-{name}"));
+    let Some(parent) = parent_of_sockets(directory) else { return Ok(directory.to_owned()) };
+    let short = parent.join(format!("lifeboat-{}", short_name(directory)));
     match std::fs::DirBuilder::new().create(&short) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}

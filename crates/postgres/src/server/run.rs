@@ -4,7 +4,7 @@ use super::account::Account;
 use super::configuration::{Configuration, configure, conninfo_value, escape};
 use super::install::Installation;
 use crate::client::{ClientError, Connection, Conninfo, ConninfoError, Purpose};
-use crate::restore::{RestoreError, Stop, end_recovery, link_made_by_replay, running_server};
+use crate::restore::{PID_FILE, RestoreError, Stop, end_recovery, link_made_by_replay, running_server};
 use lifeboat_base::Lsn;
 use lifeboat_pgformat::{ControlError, ControlFile, PG_CONTROL_PATH};
 use rustix::process::{Pid, Signal, kill_process};
@@ -26,6 +26,8 @@ const LOG_TAIL_BYTES: u64 = 16 << 10;
 const LOG_TAIL_LINES: usize = 12;
 /// From the loss of a connection to the end of a server that is ending.
 const ENDING_LIMIT: Duration = Duration::from_secs(5);
+/// Where `postmaster.pid` names the port, and after it the directory of the socket.
+const PORT_LINE: usize = 3;
 /// How long a server may take to stop before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
@@ -121,7 +123,6 @@ pub struct Server {
     sockets: PathBuf,
     port: u16,
     users: Vec<String>,
-    command: String,
 }
 
 /// What a server gets of our environment.
@@ -173,7 +174,6 @@ impl Server {
             sockets,
             port: options.port,
             users: options.users.clone(),
-            command: start_command(&options.installation, directory),
         })
     }
 
@@ -183,7 +183,29 @@ impl Server {
         self.users.insert(0, user.to_owned());
     }
 
-    /// How to reach it as the first of its users, and as what `psql` takes.
+    /// The server of ours that runs in `directory` though whoever started it has ended; `None` if none does.
+    #[must_use]
+    pub fn adopt(directory: &Path, users: &[String]) -> Option<Self> {
+        let process = running_server(directory)?;
+        // The number in a file that a killed server left may be another process's by now.
+        if !works_in(process, directory) {
+            return None;
+        }
+        let text = std::fs::read_to_string(directory.join(PID_FILE)).ok()?;
+        let mut lines = text.lines().skip(PORT_LINE);
+        let port = lines.next()?.trim().parse().ok()?;
+        let sockets = lines.next().map(str::trim).filter(|sockets| !sockets.is_empty());
+        Some(Self {
+            child: None,
+            pid: u32::try_from(process).ok()?,
+            directory: directory.to_owned(),
+            sockets: sockets.map_or_else(|| directory.to_owned(), PathBuf::from),
+            port,
+            users: users.to_vec(),
+        })
+    }
+
+    /// How to reach it, as what `psql` takes: once it answered, as the role that every cluster is made with.
     #[must_use]
     pub fn address(&self) -> String {
         let user = conninfo_value(self.users.first().map_or("postgres", String::as_str));
@@ -191,10 +213,16 @@ impl Server {
         format!("host={host} port={} user={user} dbname=postgres", self.port)
     }
 
-    /// The command that starts it by hand.
+    /// Its data directory.
     #[must_use]
-    pub fn command(&self) -> &str {
-        &self.command
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Roles to log in as, the best first.
+    #[must_use]
+    pub fn users(&self) -> &[String] {
+        &self.users
     }
 
     /// Its process.
@@ -215,7 +243,9 @@ impl Server {
     pub async fn answering(&mut self) -> Result<Connection, ServerError> {
         loop {
             self.must_run()?;
-            if let Some(connection) = self.connect().await? {
+            if let Some((user, mut connection)) = self.connect().await? {
+                self.log_in_as(&user);
+                self.prefer_bootstrap_role(&mut connection).await;
                 return Ok(connection);
             }
             tokio::time::sleep(POLL).await;
@@ -299,6 +329,14 @@ impl Server {
     /// # Errors
     /// [`ServerError`] if it had ended already.
     pub async fn stop(mut self) -> Result<(), ServerError> {
+        self.halt().await
+    }
+
+    /// As [`Server::stop`], for one who only borrows it.
+    ///
+    /// # Errors
+    /// As [`Server::stop`].
+    pub async fn halt(&mut self) -> Result<(), ServerError> {
         self.must_run()?;
         self.signal(Signal::INT);
         let mut waited = Duration::ZERO;
@@ -334,13 +372,24 @@ impl Server {
         })
     }
 
-    /// A connection, or `None` while it lets nobody in yet.
-    async fn connect(&self) -> Result<Option<Connection>, ServerError> {
+    /// The superuser that `initdb` made may do everything, whatever it is called.
+    async fn prefer_bootstrap_role(&mut self, connection: &mut Connection) {
+        /// `BOOTSTRAP_SUPERUSERID` in PostgreSQL's `pg_authid.dat`.
+        const QUESTION: &str = "SELECT rolname FROM pg_roles WHERE oid = 10 AND rolcanlogin";
+        // Whoever logged in will do.
+        let Ok(rows) = connection.query(QUESTION).await else { return };
+        if let Some(name) = rows.first().and_then(|row| row.at(0)) {
+            self.log_in_as(name);
+        }
+    }
+
+    /// A connection and its role, or `None` while it lets nobody in yet.
+    async fn connect(&self) -> Result<Option<(String, Connection)>, ServerError> {
         let mut refused = None;
         for user in &self.users {
             for database in ["postgres", "template1"] {
                 match self.log_in(user, database).await? {
-                    Ok(connection) => return Ok(Some(connection)),
+                    Ok(connection) => return Ok(Some((user.clone(), connection))),
                     Err(error) if is_missing(&error) => refused = Some(error),
                     // 57P03: it is starting up; anything else before it listens.
                     Err(_) => return Ok(None),
@@ -383,8 +432,8 @@ impl Server {
     fn must_run(&mut self) -> Result<(), ServerError> {
         let has_ended = match &mut self.child {
             Some(child) => !matches!(child.try_wait(), Ok(None)),
-            None => Pid::from_raw(self.pid as i32)
-                .is_none_or(|pid| rustix::process::test_kill_process(pid).is_err()),
+            // One that was adopted is another's child: until that one has waited for it, its number is taken.
+            None => !i32::try_from(self.pid).is_ok_and(|pid| works_in(pid, &self.directory)),
         };
         if !has_ended {
             return Ok(());
@@ -422,10 +471,9 @@ impl Drop for Server {
 /// is meant to be thrown away: nothing is written any more.
 pub async fn end_orphan(directory: &Path) {
     let Some(pid) = running_server(directory).and_then(Pid::from_raw) else { return };
-    // The number may be another process's by now; a server works in its directory.
-    let process = format!("/proc/{}/cwd", pid.as_raw_nonzero());
     let mut waited = Duration::ZERO;
-    while std::fs::read_link(&process).is_ok_and(|cwd| cwd == directory) {
+    // The number may be another process's by now.
+    while works_in(pid.as_raw_nonzero().get(), directory) {
         let signal = if waited < STOP_LIMIT { Signal::QUIT } else { Signal::KILL };
         // It may be gone already, which the next look shows.
         let _ = kill_process(pid, signal);
@@ -446,14 +494,10 @@ fn last_before(target: Lsn) -> Lsn {
     Lsn(target.0.saturating_sub(SLACK_BYTES))
 }
 
-/// The command that starts `directory` as [`Server::start`] does, for a person.
-#[must_use]
-pub fn start_command(installation: &Installation, directory: &Path) -> String {
-    let directory = directory.display();
-    format!(
-        "{} -D '{directory}' -c config_file='{directory}/lifeboat.conf'",
-        installation.program("postgres").display()
-    )
+/// Whether a process works in `directory`, as a server does in its own.
+fn works_in(process: i32, directory: &Path) -> bool {
+    let cwd = std::fs::read_link(format!("/proc/{process}/cwd"));
+    cwd.is_ok_and(|cwd| directory.canonicalize().is_ok_and(|directory| cwd == directory))
 }
 
 fn remove_sockets(sockets: &Path, directory: &Path) {

@@ -218,6 +218,25 @@ async fn z2_a_helper_that_nobody_asks_ends_and_a_dead_ones_socket_is_taken_over(
 }
 
 #[tokio::test]
+async fn z3_a_helper_ends_soon_after_its_server() {
+    let (world, _, _) = world().await;
+    let data = world.scratch.path().join("born");
+    std::fs::create_dir_all(&data).unwrap();
+    let clock = world.vault.clock().clone();
+    let socket = world.scratch.path().join("wal.sock");
+    let mut options = HelperOptions::new(world.archive.clone(), socket, data.clone(), clock);
+    options.stopped_limit = Duration::from_millis(20);
+    // As long as a server runs there, it may ask much later.
+    let running = data.join("postmaster.pid");
+    std::fs::write(&running, format!("{}\n", std::process::id())).unwrap();
+    let mut helper = std::pin::pin!(serve_helper(options, || ()));
+    let limit = Duration::from_millis(500);
+    assert!(tokio::time::timeout(limit, &mut helper).await.is_err(), "its server runs");
+    std::fs::remove_file(&running).unwrap();
+    assert_eq!(helper.await.unwrap(), HelperEnd::ServerStopped);
+}
+
+#[tokio::test]
 async fn the_archive_is_found_by_service_and_cluster() {
     let (world, _, _) = world().await;
     let system = world.archive.cluster().system_id;

@@ -12,8 +12,9 @@ use super::scratch::Scratch;
 use crate::failure::Next;
 use crate::output::{Exit, Tone};
 use crate::points;
-use crate::recovery::{self, Segment, Stopwatch, Wanted};
+use crate::recovery::{self, Hold, Segment, Stopwatch, Wanted};
 use crate::settings::{Opened, Settings};
+use crate::signals::unless_stopped;
 use crate::{journal, settings, show};
 use anyhow::{Context, bail, ensure};
 use lifeboat_base::{ServiceName, error_chain, format_duration};
@@ -34,7 +35,8 @@ const PORT: u16 = 5432;
 /// Arguments of `lifeboat backup verify`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The restore point's name, or enough of its beginning.
+    /// The restore point's name, or enough of its beginning; `latest`, or SERVICE/latest where several services
+    /// have any.
     id: String,
     /// Where to make the scratch directory: it needs room for the whole database.
     #[arg(long, value_name = "DIR")]
@@ -131,8 +133,14 @@ pub async fn verify(
     let scratch = Scratch::new(scratch, &point.id, keep).await?;
     whole(opened).await?;
     let mut watch = Stopwatch::start(settings);
-    let checks = match try_it(settings, opened, point, scratch.path(), &mut watch).await {
+    let hold = Hold::take(settings, opened, point).await;
+    let tried = try_it(settings, opened, point, scratch.path(), &mut watch).await;
+    hold.release().await;
+    let checks = match tried {
         Ok(checks) => checks,
+        Err(error) if recovery::was_stopped(&error) => {
+            return Err(error).next("nothing was found out, and nothing of it is left: verify it again");
+        }
         Err(error) if is_proof(&error) => vec![failed("restore", format!("{error:#}"))],
         Err(error) => return Err(error),
     };
@@ -217,13 +225,17 @@ async fn try_it(
         workers: restore::DEFAULT_WORKERS,
     };
     let (options, plan) = recovery::plan(settings, opened, &wanted).await?;
-    recovery::apply(settings, opened, &options, plan)
-        .await
-        .next("`lifeboat vault check` tells what the vault lacks")?;
+    match recovery::apply(settings, opened, &options, plan).await {
+        Err(error) if !recovery::was_stopped(&error) => {
+            return Err(error).next("`lifeboat vault check` tells what the vault lacks");
+        }
+        outcome => outcome?,
+    }
     watch.lap("restored");
-    let mut server = recovery::start(settings, opened, point, into, PORT).await?;
+    let mut server = recovery::start(settings, opened, point, into, PORT, &[]).await?;
     let reached = match recovery::reach(settings, &mut server, point, target.stop()).await {
         Ok(reached) => reached,
+        Err(error) if recovery::was_stopped(&error) => return Err(error),
         Err(error) => return Ok(vec![failed("recovery", format!("{error:#}"))]),
     };
     if let Err(error) = target::reached(reached, &target) {
@@ -236,7 +248,8 @@ async fn try_it(
     watch.lap("recovered");
     let answer = format!("consistent at {reached}, and open");
     let mut checks = vec![CheckOutcome { name: "recovery".to_owned(), outcome: Outcome::Passed, answer }];
-    match verify::examine(&mut server, point, &questions(opened, point)?).await {
+    let questions = questions(opened, point)?;
+    match unless_stopped(verify::examine(&mut server, point, &questions)).await? {
         Ok(outcomes) => checks.extend(outcomes),
         Err(error) => checks.push(failed("questions", error_chain(&error))),
     }

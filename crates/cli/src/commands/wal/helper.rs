@@ -63,6 +63,7 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     };
     output.say(match end {
         Some(HelperEnd::Idle) => "ended: nobody asked for long",
+        Some(HelperEnd::ServerStopped) => "ended: the server has stopped",
         Some(HelperEnd::DirectoryGone) => "ended: the data directory is gone",
         None => "ended: the server is open for writing",
     });
