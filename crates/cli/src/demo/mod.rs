@@ -13,12 +13,14 @@
 //! Deliberately absent: any shortcut that a real recovery does not have.
 
 mod disasters;
+mod keepsakes;
 mod ledger;
 mod production;
 mod recovery;
 mod report;
 
 use crate::output::{Exit, Output, Style, Tone};
+use crate::signals;
 use anyhow::{Context, anyhow};
 use ledger::Notes;
 use lifeboat_base::{ByteCount, Clock, ServiceName, SystemClock};
@@ -26,7 +28,7 @@ use lifeboat_postgres::backup::{self, BackupOptions};
 use lifeboat_postgres::catalogue;
 use lifeboat_postgres::client::Conninfo;
 use lifeboat_postgres::server::{self, Server};
-use lifeboat_vault::{Copies, Vault, VaultCopy, address};
+use lifeboat_vault::Vault;
 use production::{Site, Stream, conninfo};
 use report::Report;
 use std::os::unix::fs::PermissionsExt;
@@ -49,7 +51,7 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// Show a database lost twice, and brought back.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Leave the vault, the plan and the recovered directories for a look.
+    /// Leave the vault, a plan, the passphrase and the recovered directories for a look.
     #[arg(long)]
     keep: bool,
     /// Where the scratch directory is made [default: TMPDIR, else /var/tmp].
@@ -85,11 +87,13 @@ struct Production {
 /// If it could not be run; what it found is in the exit code.
 pub async fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Exit> {
     let parent = arguments.directory.clone().unwrap_or_else(scratch_parent);
+    // Q3: listened to until everything has gone.
+    let mut stopping = signals::stopping();
     let scratch = Scratch::make(&parent, arguments.keep)?;
     let shown = show(arguments, output, &scratch);
     let report = tokio::select! {
         report = tokio::time::timeout(LIMIT, shown) => report.map_err(|_| anyhow!("it took longer than {} s", LIMIT.as_secs()))??,
-        _ = tokio::signal::ctrl_c() => return Err(anyhow!("interrupted")),
+        () = signals::asked(&mut stopping) => return Err(anyhow!("interrupted; nothing of it goes on")),
     };
     output.result("demo", &report, |style| report.render_end(style))?;
     Ok(if report.holds { Exit::Good } else { Exit::Findings })
@@ -102,7 +106,7 @@ async fn show(arguments: &Arguments, output: &Output, scratch: &Scratch) -> anyh
     let started = clock.monotonic();
     let account = server::server_account().context("choose whom PostgreSQL runs as")?;
     let site = Site { scratch: scratch.path.clone(), installation, account };
-    let vault = make_vault(&scratch.path, &clock).await?;
+    let vault = keepsakes::make_vault(&scratch.path, &clock).await?;
     let service: ServiceName = SERVICE.parse().expect("a constant");
     let notes = Arc::new(Notes::default());
     let output = output.clone();
@@ -118,15 +122,22 @@ async fn show(arguments: &Arguments, output: &Output, scratch: &Scratch) -> anyh
     stage.heading("Disaster 2: the machine is gone");
     let (second, recovered) = stage.host_loss(production).await?;
     stage.output.say_styled(|style| second.render(style));
-    // The last server has nothing left to lose.
-    recovered.server.kill9();
+    // In order if somebody wants to look at it, else it has nothing left to lose.
+    match scratch.keep {
+        true => recovered.server.stop().await.context("stop the recovered server")?,
+        false => recovered.server.kill9(),
+    }
 
+    if scratch.keep {
+        keepsakes::store_plan(&stage.vault, &scratch.path, &recovered.directory).await?;
+    }
     let disasters = vec![first, second];
     Ok(Report {
         postgresql: major,
         holds: disasters.iter().all(|disaster| disaster.holds),
         took_seconds: stage.now().as_secs_f64(),
         kept: scratch.keep.then(|| scratch.path.display().to_string()),
+        look: if scratch.keep { keepsakes::commands(&scratch.path) } else { Vec::new() },
         disasters,
     })
 }
@@ -194,15 +205,6 @@ impl Stage {
         ));
         Ok(Production { server, info, stream, data })
     }
-}
-
-/// A sealed vault in a directory.
-async fn make_vault(scratch: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<Vault> {
-    let url = format!("file://{}", scratch.join("vault").display());
-    let store = address::open(&url, true, &|_| None).context("make the vault's directory")?;
-    let copies = Copies::new(vec![VaultCopy::new("vault", None, store)], 1);
-    let passphrase = lifeboat_base::RandomId::new(clock.as_ref()).to_string();
-    Vault::init(copies, Some(&passphrase), &[], clock.clone()).await.context("make the vault")
 }
 
 /// Where scratch directories go: data directories are large, and /tmp is memory on many machines.

@@ -18,6 +18,8 @@ pub struct Report {
     pub took_seconds: f64,
     /// Where everything is, with `--keep`.
     pub kept: Option<String>,
+    /// Commands to look around there with.
+    pub look: Vec<String>,
     /// Each disaster and its recovery.
     pub disasters: Vec<Disaster>,
 }
@@ -127,9 +129,11 @@ impl Report {
             style.paint(Tone::Bad, "An objective or a check failed: see the lines marked ✗.")
         };
         let kept = match &self.kept {
-            Some(place) => {
-                format!("Kept in {place}: the vault, the plan, the recovered servers' directories.")
-            }
+            Some(place) => format!(
+                "Kept in {place}: the vault, its passphrase, a plan, the recovered servers' directories. To look \
+                 around:\n  {}",
+                self.look.join("\n  ")
+            ),
             None => "Nothing is left behind; --keep leaves it for a look.".to_owned(),
         };
         format!("{verdict} {:.1} s in all.\n{kept}\n", self.took_seconds)
