@@ -7,11 +7,12 @@
 //!   disk that is not mounted.
 
 use crate::away::{Away, NO_VAULT, OTHER_VAULT};
+use crate::failure::Next;
 use anyhow::Context;
 use bytes::Bytes;
 use lifeboat_base::error_chain;
 use lifeboat_plan::{CopyUrl, Plan};
-use lifeboat_vault::{Copies, VaultCopy, address, names};
+use lifeboat_vault::{Copies, OpenVaultError, VaultCopy, address, names};
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt};
 use std::sync::Arc;
@@ -125,6 +126,35 @@ pub async fn find(specs: &[CopySpec], durable: usize, adopted: &[CopyUrl]) -> Fo
         away.extend(reason.map(|reason| (spec.name.clone(), reason)));
     }
     Found { copies: Copies::new(copies, durable), away, answering }
+}
+
+/// Adds to why a vault was not opened or made what to do about it.
+#[must_use]
+pub fn advised(error: OpenVaultError) -> anyhow::Error {
+    let next = match &error {
+        OpenVaultError::NoVault(_) => {
+            "if there was one, its disk is not mounted or the address is another one; else `lifeboat vault init` \
+             makes one"
+        }
+        OpenVaultError::Exists(_) => {
+            "it is ready: `lifeboat vault status` shows it, `lifeboat vault check` looks whether all is there. For a \
+             new one name an empty place"
+        }
+        OpenVaultError::HeaderLost(_) => {
+            "do not make a new vault there. Copy the object `lifeboat.json` back from another copy, which has the \
+             same bytes, or from the bucket's older versions; or name the copies that have it alone, with --vault"
+        }
+        OpenVaultError::HalfMade(_) => {
+            "if no other `lifeboat vault init` runs now: `lifeboat vault init --start-over` removes them and begins \
+             anew"
+        }
+        OpenVaultError::Key(_) => {
+            "bring the passphrase, or an identity (--identity), that the vault was made for; nothing else opens it. \
+             Is it the vault that you mean? `--passphrase-file` takes the first line of the file"
+        }
+        _ => return error.into(),
+    };
+    Err::<(), _>(error).next(next).expect_err("it is one")
 }
 
 /// A place, open, and the header that it has.

@@ -82,11 +82,11 @@ pub fn report(output: &Output, error: &anyhow::Error) {
 }
 
 /// Tells arguments that nobody understands, which have been told on standard error, to a machine.
-pub fn report_usage(output: &Output, error: &clap::Error) {
+pub fn report_usage(output: &Output, error: &clap::Error, hint: Option<String>) {
     let text = error.render().to_string();
     let first = text.lines().next().unwrap_or_default();
     let message = first.strip_prefix("error: ").unwrap_or(first).to_owned();
-    let next = "`lifeboat help COMMAND` tells every argument".to_owned();
+    let next = hint.unwrap_or_else(|| "`lifeboat help COMMAND` tells every argument".to_owned());
     document(output, message, Vec::new(), Some(next));
 }
 

@@ -3,12 +3,17 @@
 //! Scopes: `vault`, `plan`, and for each service `backup`, `verify`, `restore`, `stream`, `prune`.
 
 use crate::points::State;
+use crate::secrets;
+use crate::settings::Settings;
 use anyhow::Context;
 use jiff::Timestamp;
 use lifeboat_base::ServiceName;
+use lifeboat_postgres::restore::MARKER_FILE;
 use lifeboat_vault::journal::{self, Record, Scope};
 use lifeboat_vault::{Vault, lease};
+use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 /// A service's backups: the scope of their lease too.
@@ -17,6 +22,10 @@ pub const BACKUP: &str = "backup";
 pub const VERIFY: &str = "verify";
 /// Its stream.
 pub const STREAM: &str = "stream";
+/// Its restores.
+pub const RESTORE: &str = "restore";
+/// How long a command that needs no vault tries to journal what it did.
+const BESIDE_LIMIT: Duration = Duration::from_secs(20);
 /// Records of one scope that are read at most.
 const RECORDS_LIMIT: u64 = 1_000_000;
 
@@ -44,6 +53,33 @@ fn user_name(uid: u32) -> Option<String> {
 pub async fn note(vault: &Vault, scope: &Scope, kind: &str, data: serde_json::Value) -> anyhow::Result<()> {
     let appended = journal::append_shared(vault, scope, &actor(), kind, data).await;
     appended.with_context(|| format!("`{kind}` was not journalled")).map(drop)
+}
+
+/// The service that a directory was restored of; what says so goes when its server opens.
+#[must_use]
+pub fn restored_service(directory: &Path) -> Option<ServiceName> {
+    #[derive(Deserialize)]
+    struct FirstLine {
+        service: ServiceName,
+    }
+    let text = std::fs::read_to_string(directory.join(MARKER_FILE)).ok()?;
+    Some(serde_json::from_str::<FirstLine>(text.lines().next()?).ok()?.service)
+}
+
+/// Journals something of a restored server, by a command that needs no vault: what goes wrong is warned of.
+///
+/// Nobody is asked for a key, and nothing waits long: whoever opens a service has no time for either.
+pub async fn note_beside(settings: &Settings, service: &ServiceName, kind: &str, data: serde_json::Value) {
+    let noted = async {
+        let opened = settings.open_with(|| secrets::unlock_unasked(&settings.global)).await?;
+        note(&opened.vault, &Scope::service(service, RESTORE), kind, data).await
+    };
+    let why = match tokio::time::timeout(BESIDE_LIMIT, noted).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => format!("{error:#}"),
+        Err(_) => "the vault does not answer in time".to_owned(),
+    };
+    settings.output.warn(format!("`{kind}` is not in the journal: {why}"));
 }
 
 /// The scope of the vault's own events.

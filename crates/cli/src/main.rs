@@ -71,6 +71,20 @@ fn run(arguments: arguments::Arguments, output: &Output) -> anyhow::Result<Exit>
     outcome
 }
 
+/// A time with a blank in it comes as two words if nobody quotes it.
+fn unquoted(error: &clap::Error) -> Option<String> {
+    let is_clock = |word: &str| {
+        let mut parts =
+            word.splitn(2, ':').map(|part| part.bytes().next().is_some_and(|b| b.is_ascii_digit()));
+        parts.next() == Some(true) && parts.next() == Some(true)
+    };
+    let words: Vec<String> = std::env::args().collect();
+    let pair =
+        words.windows(2).find(|pair| pair[0].parse::<jiff::civil::Date>().is_ok() && is_clock(&pair[1]))?;
+    let about_it = error.to_string().contains(&pair[0]) || error.to_string().contains(&pair[1]);
+    about_it.then(|| format!("a time that has a blank in it needs quotes: '{} {}'", pair[0], pair[1]))
+}
+
 /// What the arguments got wrong, or the help that they asked for.
 fn usage(mut error: clap::Error) -> ExitCode {
     // X3: an address with a key in it is refused, and must not stand in a log for it.
@@ -84,7 +98,12 @@ fn usage(mut error: clap::Error) -> ExitCode {
     let _ = error.print();
     if error.exit_code() != 0 {
         // O2: whether it was asked for stands among what was not understood.
-        failure::report_usage(&Output::new(std::env::args().any(|word| word == "--json")), &error);
+        let output = Output::new(std::env::args().any(|word| word == "--json"));
+        let hint = unquoted(&error);
+        if let Some(hint) = &hint {
+            output.say(format!("  tip: {hint}"));
+        }
+        failure::report_usage(&output, &error, hint);
     }
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let is_fetch = words.windows(2).any(|pair| pair[0] == "wal" && pair[1] == "fetch");

@@ -1,7 +1,7 @@
 //! The plan in the vault: stored as it is, so that a machine with the vault's address and a key has it too.
 
 use crate::journal;
-use crate::settings::PlanFile;
+use crate::settings::{Opened, PlanFile, Settings};
 use anyhow::Context;
 use lifeboat_vault::{Reach, Vault, WriteError, names};
 
@@ -25,6 +25,40 @@ pub async fn store(vault: &Vault, plan: &PlanFile) -> anyhow::Result<bool> {
     let data = serde_json::json!({ "sha256": hash, "name": plan.plan.metadata.name.as_str() });
     journal::note(vault, &journal::plan_scope(), STORED, data).await?;
     Ok(true)
+}
+
+/// Renews the plan in the vault from the plan's file, if that says something else by now.
+///
+/// Without it, whoever comes with the vault alone would find yesterday's services. What goes wrong is warned
+/// of: nothing that protects waits for it.
+pub async fn renew(settings: &Settings, opened: &Opened) {
+    let Some(plan) = opened.plan.as_ref().filter(|_| settings.plan_path().is_some()) else { return };
+    let named = &settings.global.vault;
+    // A plan that happens to be here may be another vault's.
+    if !named.is_empty() && !plan.plan.vault.copies.iter().any(|copy| named.contains(&copy.url)) {
+        return;
+    }
+    match store(&opened.vault, plan).await {
+        Ok(true) => settings.output.say("The plan has changed: the vault has the new one now."),
+        Ok(false) => {}
+        Err(error) => settings.output.warn(format!("the vault's plan is not renewed: {error:#}")),
+    }
+}
+
+/// As [`renew`], beside what must not wait for a vault that is away; it ends with what is returned.
+#[must_use]
+pub fn renew_beside(settings: &Settings, opened: &Opened) -> AbortOnDropHandle {
+    let (settings, opened) = (settings.clone(), opened.clone());
+    AbortOnDropHandle(tokio::spawn(async move { renew(&settings, &opened).await }))
+}
+
+/// A task that ends with its owner.
+pub struct AbortOnDropHandle(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDropHandle {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// The plan that was stored last.

@@ -80,7 +80,7 @@ pub struct PointView {
     pub checksums: bool,
     /// Tablespaces.
     pub tablespaces: Vec<Tablespace>,
-    /// Pages that production itself could not read.
+    /// Pages that production itself could not read, and those of which that is suspected.
     pub damaged_pages: Vec<DamagedPage>,
 }
 
@@ -124,21 +124,72 @@ pub async fn of_service(vault: &Vault, service: &ServiceName) -> anyhow::Result<
     Ok(points.iter().map(|point| PointView::new(point, verdicts.get(&point.id))).collect())
 }
 
-/// The services that the plan protects, else those that the vault has something of.
+/// The services that the plan protects, and then those that only the vault has something of.
 ///
 /// # Errors
 /// If the vault does not answer.
 pub async fn services(opened: &Opened) -> anyhow::Result<Vec<ServiceName>> {
-    if let Some(plan) = &opened.plan {
-        let protected = plan.plan.services.iter().filter(|service| service.postgres.is_some());
-        return Ok(protected.map(|service| service.name.clone()).collect());
+    let mut services = planned(opened);
+    let (held, _) = in_vault(&opened.vault).await?;
+    services.extend(held.into_iter().filter(|name| !planned(opened).contains(name)));
+    Ok(services)
+}
+
+/// Requires that somebody has heard of a service: a mistyped name must not sound like a loss.
+///
+/// # Errors
+/// If neither the plan nor the vault knows it; those that are known are named.
+pub async fn must_be_known(opened: &Opened, service: &ServiceName) -> anyhow::Result<()> {
+    if opened.plan.as_ref().is_some_and(|plan| plan.plan.service(service).is_some()) {
+        return opened.postgres(service).map(drop);
     }
-    let listing = opened.vault.copies().as_seen().list("services").await;
-    if !listing.is_complete {
+    let mut known = planned(opened);
+    let (held, silent) = in_vault(&opened.vault).await?;
+    if held.contains(service) {
+        return Ok(());
+    }
+    known.extend(held);
+    let doubt = if silent { ", as far as the copies that answer know" } else { "" };
+    Err(anyhow!("neither the plan nor the vault has a service `{service}`{doubt}"))
+        .next(instead(service, known.iter().map(ServiceName::as_str)))
+}
+
+/// What may have been meant: `did you mean `orders-db`? There are: orders-db, users-db`.
+#[must_use]
+pub fn instead<'a>(service: &ServiceName, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: BTreeSet<&str> = known.into_iter().collect();
+    if known.is_empty() {
+        return "there is none yet: `lifeboat init` writes a plan, `lifeboat backup run` takes a backup"
+            .to_owned();
+    }
+    let all = known.iter().copied().collect::<Vec<_>>().join(", ");
+    match lifeboat_plan::nearest(service.as_str(), known) {
+        Some(near) => format!("did you mean `{near}`? The services are: {all}"),
+        None => format!("the services are: {all}"),
+    }
+}
+
+fn planned(opened: &Opened) -> Vec<ServiceName> {
+    let services = opened.plan.iter().flat_map(|plan| &plan.plan.services);
+    services.filter(|service| service.postgres.is_some()).map(|service| service.name.clone()).collect()
+}
+
+/// The services that the vault has something of, and whether a copy was silent that may have more.
+async fn in_vault(vault: &Vault) -> anyhow::Result<(BTreeSet<ServiceName>, bool)> {
+    let copies = vault.copies();
+    let (mut services, mut silent) = (BTreeSet::new(), 0);
+    for copy in 0..copies.all().len() {
+        match copies.children_in(copy, "services").await {
+            Ok(names) => {
+                services.extend(names.iter().filter_map(|name| name.rsplit('/').next()?.parse().ok()))
+            }
+            Err(_) => silent += 1,
+        }
+    }
+    if silent == copies.all().len() {
         bail!("the vault's copies do not answer");
     }
-    let name = |object: &String| object.split('/').nth(1)?.parse().ok();
-    Ok(listing.objects.keys().filter_map(name).collect::<BTreeSet<ServiceName>>().into_iter().collect())
+    Ok((services, silent > 0))
 }
 
 /// What stands for the newest restore point.
@@ -188,4 +239,34 @@ pub async fn find(opened: &Opened, id: &str) -> anyhow::Result<RestorePoint> {
         None => Err(anyhow!("no restore point begins with `{id}`"))
             .next("`lifeboat backup list` shows those that there are"),
     }
+}
+
+/// Pages that are told one by one; of more, how many there are.
+pub const PAGES_TOLD: usize = 20;
+
+/// What a backup found wrong with production's pages, in a sentence; none if nothing was.
+#[must_use]
+pub fn damage(pages: &[DamagedPage]) -> Option<String> {
+    let (suspect, damaged): (Vec<_>, Vec<_>) = pages.iter().partition(|page| page.suspect);
+    let mut said = Vec::new();
+    if !damaged.is_empty() {
+        let them = if damaged.len() == 1 { "it" } else { "them" };
+        said.push(format!("DAMAGED: {}: production itself could not read {them}", list(&damaged)));
+    }
+    if !suspect.is_empty() {
+        let are = if suspect.len() == 1 { "was" } else { "were" };
+        said.push(format!(
+            "SUSPECT: {}: {are} not read a second time; `lifeboat backup verify` finds out",
+            list(&suspect)
+        ));
+    }
+    (!said.is_empty()).then(|| said.join("; "))
+}
+
+fn list(pages: &[&DamagedPage]) -> String {
+    let mut shown: Vec<String> = pages.iter().take(PAGES_TOLD).map(ToString::to_string).collect();
+    if pages.len() > PAGES_TOLD {
+        shown.push(format!("{} more", pages.len() - PAGES_TOLD));
+    }
+    shown.join("; ")
 }

@@ -34,6 +34,18 @@ pub fn unlock(global: &Global) -> anyhow::Result<Unlock> {
     ))?))
 }
 
+/// As [`unlock`], without asking anybody.
+///
+/// # Errors
+/// If no source was named or set, or it cannot be read.
+pub fn unlock_unasked(global: &Global) -> anyhow::Result<Unlock> {
+    if let Some(path) = &global.identity {
+        return Ok(Unlock::AgeIdentity(read_file(path)?));
+    }
+    let passphrase = given_passphrase(global)?.ok_or_else(|| anyhow!("no key of the vault is at hand"))?;
+    Ok(Unlock::Passphrase(passphrase))
+}
+
 /// A key as it is handed to a process of ours, through its standard input.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -195,7 +195,7 @@ impl Settings {
         }
         let unlock = key()?;
         let vault = Vault::open(found.copies, &unlock, self.clock.clone()).await;
-        let mut vault = vault.context("the vault was not opened")?;
+        let mut vault = vault.map_err(copies::advised).context("the vault was not opened")?;
         let plan = match plan {
             Some(plan) => Some(plan),
             None => crate::plans::newest(&vault).await?,
@@ -293,7 +293,7 @@ pub fn postgres_of<'a>(plan: &'a Plan, service: &ServiceName) -> anyhow::Result<
     let found = plan
         .service(service)
         .ok_or_else(|| anyhow!("the plan has no service `{service}`"))
-        .next(format!("its services are: {}", known.join(", ")))?;
+        .next(crate::points::instead(service, known))?;
     found.postgres.as_ref().ok_or_else(|| {
         anyhow!("the service `{service}` is no PostgreSQL cluster: the plan has no `postgres` below it")
     })

@@ -59,6 +59,8 @@ pub enum Code {
     Contradiction,
     /// LB0121: a failure domain that is not stated, so cannot be reckoned with.
     UnknownDomain,
+    /// LB0122: what a plan may say and Lifeboat does not do yet.
+    NotYet,
 }
 
 impl Code {
@@ -86,6 +88,7 @@ impl Code {
             Self::Address => "LB0119",
             Self::Contradiction => "LB0120",
             Self::UnknownDomain => "LB0121",
+            Self::NotYet => "LB0122",
         }
     }
 }
@@ -282,7 +285,8 @@ fn mask(line: &str) -> String {
 }
 
 /// The nearest of `candidates` to what was written, if near enough to be what was meant.
-pub(crate) fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Long text is no slip of the finger, and edit distance grows with the square.
     const MAX_CHARS: usize = 64;
     if written.chars().count() > MAX_CHARS {

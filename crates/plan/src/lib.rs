@@ -30,7 +30,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use finding::{Code, Finding, Severity, render};
+pub use finding::{Code, Finding, Severity, nearest, render};
 pub use model::{
     Advance, ApiVersion, Base, Check, Grade, Keep, Kind, Metadata, Objectives, Plan, Postgres, Runbook,
     Scenario, Service, Step, StepError, Stream, Vault, VaultCopy,

@@ -69,20 +69,19 @@ services:
         schedule: \"0 3 * * *\"    # minute, hour, day of month, month, day of week
         timeZone: {time_zone}
         # rate: 100MiB    # the most to read in a second
-      advance:
-        every: 15m    # recover the newest restore point forward, whichever comes first
-        wal: 256MiB
       keep:
         daily: 30
         weekly: 12
         monthly: 12
         window: 7d    # every single moment of the last week
-      # Answered with true by each recovered database before it counts as recovered.
+      # Asked of the database that `backup verify`, or `serve --verify-in DIR`, recovers from a backup: each must
+      # answer true, or the backup has failed.
       checks:
         - name: answers
           query: select count(*) > 0 from pg_catalog.pg_class
 
-# What may happen, and what is done then:
+# What may happen, and what is done then. For people to read: Lifeboat checks that it fits together, and does
+# not carry it out yet.
 # scenarios:
 #   - name: database-corruption
 #     detect: [{label}.checks]

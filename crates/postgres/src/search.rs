@@ -8,26 +8,35 @@
 //!   transactions that began before it are counted in full, unless they are older still.
 //! - **Q2 bounded.** At most [`FINDINGS_LIMIT`] findings and [`SNAPSHOTS_LIMIT`] snapshots.
 //! - **Q3 gaps are named.** Holes and damage in the stretch are told beside the findings, not skipped silently.
+//! - **Q4 no false all-clear.** Where nothing was read, or no catalogue knows the table that is asked for, there
+//!   is no answer; what was below the limit is told by its largest.
 
 use crate::catalogue::{self, CatalogueError};
-use crate::target::find::first_after;
+use crate::target::find::{first_after, tail};
 use crate::target::line::{Line, Timelines};
 use crate::target::scan::scan;
 use crate::target::{ScanError, Target};
+use crate::window::shown;
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_base::{Lsn, LsnRange, ServiceName, SystemId, Timeline};
-use lifeboat_pgformat::CatalogueSnapshot;
-use lifeboat_pgformat::search::{Effect, EffectKind, Search, SearchOptions, Suspect};
+use lifeboat_pgformat::search::{Below, Effect, EffectKind, Search, SearchOptions, Suspect};
+use lifeboat_pgformat::{CatalogueRelation, CatalogueSnapshot};
 use lifeboat_vault::Vault;
 use lifeboat_vault::wal::{self, WalArchive, WalError};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 /// Findings in one answer.
 pub const FINDINGS_LIMIT: usize = 10_000;
 /// Snapshots that give names.
 pub const SNAPSHOTS_LIMIT: usize = 16;
+/// Names of tables that are told where one is not known.
+pub const NAMES_LIMIT: usize = 10_000;
 /// Read before the stretch (Q1).
 pub const WARM_UP_BYTES: u64 = 64 << 20;
+
+/// The first OID that is not PostgreSQL's own.
+const FIRST_USER_OID: u32 = 16_384;
 
 /// An end of the stretch to search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,8 +111,18 @@ pub struct SearchReport {
     pub searched: Vec<LsnRange>,
     /// What lies between them and is not in the vault (Q3).
     pub holes: Vec<LsnRange>,
+    /// Whether the stretch reaches to the end of the WAL that the vault has.
+    pub to_the_end: bool,
+    /// When the first transaction of the stretch committed, whatever it did.
+    pub first_commit: Option<Timestamp>,
+    /// When the last one did.
+    pub last_commit: Option<Timestamp>,
     /// Oldest first.
     pub findings: Vec<Finding>,
+    /// The transaction that deleted the most below the limit (Q4).
+    pub most_deleted: Option<Finding>,
+    /// The transaction that updated the most below the limit (Q4).
+    pub most_updated: Option<Finding>,
     /// There are more findings; ask for more rows, one table or less time.
     pub is_cut: bool,
     /// Transactions that were too many or too large to count in full.
@@ -134,6 +153,30 @@ pub enum SearchError {
     /// No such timeline.
     #[error("the vault has no WAL of timeline {0}")]
     UnknownTimeline(Timeline),
+    /// Nothing lies between the bounds (Q4).
+    #[error(
+        "the vault has no transaction between the bounds: its WAL of timeline {timeline} is {}{}",
+        have.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        last_commit.map_or(String::new(), |time| format!(", and the last commit in it is of {}", shown(time)))
+    )]
+    Nothing {
+        /// The timeline.
+        timeline: Timeline,
+        /// The WAL that there is of it.
+        have: Vec<LsnRange>,
+        /// The last commit in it.
+        last_commit: Option<Timestamp>,
+    },
+    /// No catalogue knows the table (Q4).
+    #[error("no table was called `{table}` then, as far as {snapshots} catalogue snapshots know")]
+    UnknownTable {
+        /// What was asked for.
+        table: String,
+        /// How many were looked through.
+        snapshots: usize,
+        /// Those that are known, as `schema.name`; at most [`NAMES_LIMIT`].
+        known: Vec<String>,
+    },
     /// The WAL's names.
     #[error("the WAL in the vault cannot be listed")]
     Wal(#[source] WalError),
@@ -157,18 +200,25 @@ pub async fn search(
 ) -> Result<SearchReport, SearchError> {
     let line = line(vault, service, request).await?;
     let ranges = ranges(&line, request).await.map_err(SearchError::Bounds)?;
-    let (begin, end) = match (ranges.first(), ranges.last()) {
-        (Some(first), Some(last)) => (first.start, last.end),
-        _ => (Lsn(0), Lsn(0)),
+    let (Some(begin), Some(end)) = (ranges.first().map(|r| r.start), ranges.last().map(|r| r.end)) else {
+        return Err(nothing(&line).await);
     };
     let system_id = line.archive().cluster().system_id;
-    let snapshots = snapshots(vault, service, system_id, begin, end).await?;
+    let mut snapshots = snapshots(vault, service, system_id, begin, end).await?;
+    if let Some(table) = &request.table {
+        must_be_known(vault, service, system_id, table, &mut snapshots).await?;
+    }
     let mut report = SearchReport {
         system_id,
         timeline: line.timeline(),
         searched: Vec::new(),
         holes: holes(&ranges),
+        to_the_end: line.stretches().last().is_some_and(|stretch| stretch.end == end),
+        first_commit: None,
+        last_commit: None,
         findings: Vec::new(),
+        most_deleted: None,
+        most_updated: None,
         is_cut: false,
         is_incomplete: false,
         ended_by: None,
@@ -176,6 +226,7 @@ pub async fn search(
     };
     let options = SearchOptions { min_rows: request.min_rows, rewrites: request.rewrites };
     let mut search = Search::new(options, snapshots);
+    search.tell_below(Below { deleted: 1, updated: 1 });
     let total_bytes = ranges.iter().map(LsnRange::len).sum();
     let mut done_bytes = 0;
     for range in ranges {
@@ -219,12 +270,21 @@ async fn one_stretch(
             progress(record.lsn);
             next_told = record.lsn.advance(segment_bytes);
         }
-        let Some(mut suspect) = search.feed(record)?.filter(|_| record.lsn >= range.start) else {
+        let suspect = search.feed(record)?;
+        if record.lsn < range.start {
             return Ok(ControlFlow::Continue(()));
-        };
+        }
+        if let Some((_, time)) = search.last_commit().filter(|(lsn, _)| *lsn == record.lsn) {
+            report.first_commit = report.first_commit.or(Some(time));
+            report.last_commit = Some(time);
+        }
+        let Some(mut suspect) = suspect else { return Ok(ControlFlow::Continue(())) };
         if let Some(table) = &request.table {
             suspect.what.retain(|effect| is_of_table(effect, table));
+            suspect.below.retain(|effect| is_of_table(effect, table));
         }
+        report.keep_the_most(&mut suspect);
+        search.tell_below(report.below());
         if suspect.what.is_empty() {
             return Ok(ControlFlow::Continue(()));
         }
@@ -239,6 +299,105 @@ async fn one_stretch(
     .await
 }
 
+impl SearchReport {
+    /// Takes what is below the limit out of a suspect, and keeps the largest of it.
+    fn keep_the_most(&mut self, suspect: &mut Suspect) {
+        for effect in std::mem::take(&mut suspect.below) {
+            let most = match effect.kind {
+                EffectKind::Delete => &mut self.most_deleted,
+                _ => &mut self.most_updated,
+            };
+            if rows(most) < effect.rows.unwrap_or(0) {
+                let target = Target::BeforeXid(suspect.xid);
+                let suspect = Suspect { what: vec![effect], below: Vec::new(), ..suspect.clone() };
+                *most = Some(Finding { suspect, target });
+            }
+        }
+    }
+
+    /// From where on something below the limit is more than what is known.
+    fn below(&self) -> Below {
+        Below { deleted: rows(&self.most_deleted) + 1, updated: rows(&self.most_updated) + 1 }
+    }
+}
+
+/// Rows of a finding of one effect.
+fn rows(finding: &Option<Finding>) -> u64 {
+    finding
+        .iter()
+        .flat_map(|finding| &finding.suspect.what)
+        .filter_map(|effect| effect.rows)
+        .max()
+        .unwrap_or(0)
+}
+
+/// What there is instead of what lies between the bounds.
+async fn nothing(line: &Line) -> SearchError {
+    let have = line.stretches().to_vec();
+    let last_commit = match have.last() {
+        // It is said beside what went wrong: not knowing it is no other fault.
+        Some(last) => tail(line, *last).await.ok().and_then(|tail| tail.last_commit),
+        None => None,
+    };
+    let last_commit = last_commit.map(|moment| moment.time);
+    SearchError::Nothing { timeline: line.timeline(), have, last_commit }
+}
+
+/// Q4. A snapshot that knows the table although it is not of the stretch is taken along.
+async fn must_be_known(
+    vault: &Vault,
+    service: &ServiceName,
+    system: SystemId,
+    table: &str,
+    snapshots: &mut Vec<CatalogueSnapshot>,
+) -> Result<(), SearchError> {
+    let is_file = table.chars().all(|c| c.is_ascii_digit() || c == '/');
+    if is_file || snapshots.iter().any(|snapshot| knows(snapshot, table)) {
+        return Ok(());
+    }
+    let mut known: BTreeSet<String> = snapshots.iter().flat_map(tables).collect();
+    let mut looked = snapshots.len();
+    let all = catalogue::list(vault, service, system).await.map_err(SearchError::Catalogue)?;
+    let have: Vec<Lsn> = snapshots.iter().map(|snapshot| snapshot.lsn).collect();
+    for lsn in all.into_iter().rev().filter(|lsn| !have.contains(lsn)).take(SNAPSHOTS_LIMIT) {
+        let snapshot = catalogue::load(vault, service, system, lsn).await.map_err(SearchError::Catalogue)?;
+        if knows(&snapshot, table) {
+            snapshots.push(snapshot);
+            return Ok(());
+        }
+        looked += 1;
+        known.extend(tables(&snapshot));
+    }
+    let known = known.into_iter().take(NAMES_LIMIT).collect();
+    Err(SearchError::UnknownTable { table: table.to_owned(), snapshots: looked, known })
+}
+
+/// Tables of people's own, as `schema.name`.
+fn tables(snapshot: &CatalogueSnapshot) -> impl Iterator<Item = String> {
+    let relations = snapshot.databases.iter().flat_map(|database| &database.relations);
+    let own = relations.filter(|relation| is_table(relation) && relation.oid.0 >= FIRST_USER_OID);
+    own.map(|relation| format!("{}.{}", relation.schema, relation.name))
+}
+
+fn is_table(relation: &CatalogueRelation) -> bool {
+    matches!(relation.kind, 'r' | 'p' | 'm')
+}
+
+fn knows(snapshot: &CatalogueSnapshot, table: &str) -> bool {
+    snapshot.databases.iter().any(|database| {
+        let mut tables = database.relations.iter().filter(|relation| is_table(relation));
+        tables.any(|relation| is_called(table, Some(&database.name), &relation.schema, &relation.name))
+    })
+}
+
+/// Whether `table` is as much as was given of this name.
+fn is_called(table: &str, database: Option<&str>, schema: &str, name: &str) -> bool {
+    let in_schema = format!("{schema}.{name}");
+    table == name
+        || table == in_schema
+        || database.is_some_and(|database| table == format!("{database}.{in_schema}"))
+}
+
 /// Whether an effect is on `table`, by as much of its name as was given, or by its file.
 fn is_of_table(effect: &Effect, table: &str) -> bool {
     // With its database goes every table.
@@ -249,9 +408,7 @@ fn is_of_table(effect: &Effect, table: &str) -> bool {
         return true;
     }
     let Some(relation) = &effect.relation else { return false };
-    let in_schema = format!("{}.{}", relation.schema, relation.name);
-    let in_database = effect.database_name.as_ref().map(|database| format!("{database}.{in_schema}"));
-    table == relation.name || table == in_schema || in_database.is_some_and(|name| table == name)
+    is_called(table, effect.database_name.as_deref(), &relation.schema, &relation.name)
 }
 
 async fn line(vault: &Vault, service: &ServiceName, request: &SearchRequest) -> Result<Line, SearchError> {

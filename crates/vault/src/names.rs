@@ -26,6 +26,8 @@ use lifeboat_base::{Lsn, LsnRange, ServiceName, SystemId, Timeline};
 pub const VAULT_HEADER: &str = "lifeboat.json";
 /// Prefix of the wrapped keys.
 pub const KEYS: &str = "keys";
+/// What lies at the top of a vault that has been used, besides the header and the keys.
+pub const DATA: [&str; 4] = ["services", "journal", "leases", "plans"];
 
 /// Digits of journal numbers and lease epochs: a trillion of them sort as text.
 const NUMBER_DIGITS: usize = 12;

@@ -2,7 +2,7 @@
 
 use crate::keys::{self, KeyError, Unlock, WrappedKey};
 use crate::seal::{self, VaultKey};
-use crate::{Copies, CopyFailure, Created, Reach, ReadError, WriteError, names};
+use crate::{Copies, CopyFailure, Created, Reach, ReadError, WriteError, names, refusals};
 use bytes::Bytes;
 use jiff::Timestamp;
 use lifeboat_base::{Clock, RandomId};
@@ -30,8 +30,17 @@ pub struct Header {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenVaultError {
     /// Nothing is there.
-    #[error("there is no vault at {0}; make one with `lifeboat vault init`")]
+    #[error("there is no vault at {0}")]
     NoVault(String),
+    /// There is data, and not what says that this is a vault.
+    #[error(
+        "the vault at {0} has lost its header, the object `{header}`; the rest of it is there",
+        header = names::VAULT_HEADER
+    )]
+    HeaderLost(String),
+    /// There are keys, and nothing else: a `vault init` was killed before it wrote the header.
+    #[error("the making of a vault at {0} was begun and not ended: its keys are there, and nothing else")]
+    HalfMade(String),
     /// Something is there already.
     #[error("there is a vault at {0} already; it was left as it is")]
     Exists(String),
@@ -60,6 +69,9 @@ pub enum OpenVaultError {
     /// A copy did not answer.
     #[error("the vault cannot be read")]
     Read(#[source] ReadError),
+    /// A copy did not answer, and may have something of a vault.
+    #[error("whether there is something of a vault already is not known ({})", refusals(.0))]
+    Silent(Vec<CopyFailure>),
     /// A copy did not take what makes it a vault.
     #[error("the vault cannot be written")]
     Write(#[source] WriteError),
@@ -100,7 +112,7 @@ impl Vault {
         let home = copies.all()[0].name().to_owned();
         match read_header(&copies).await {
             Ok(_) => return Err(OpenVaultError::Exists(home)),
-            Err(OpenVaultError::NoVault(_)) => {}
+            Err(OpenVaultError::NoVault(_)) => must_be_empty(&copies).await?,
             Err(error) => return Err(error),
         }
         probe_conditional_create(&copies, clock.as_ref()).await?;
@@ -118,6 +130,27 @@ impl Vault {
         Ok(Self { header, copies, key, clock })
     }
 
+    /// Removes the keys that a killed [`Vault::init`] left. They opened nothing: there is no header, and no data.
+    ///
+    /// Only for one who knows that no other `init` is under way.
+    ///
+    /// # Errors
+    /// [`OpenVaultError`] if there is more than keys, or a copy does not answer that may have it.
+    pub async fn clear_half_made(copies: &Copies) -> Result<(), OpenVaultError> {
+        match read_header(copies).await {
+            Ok(_) => return Err(OpenVaultError::Exists(copies.all()[0].name().to_owned())),
+            Err(OpenVaultError::NoVault(_)) => {}
+            Err(error) => return Err(error),
+        }
+        match must_be_empty(copies).await {
+            Err(OpenVaultError::HalfMade(_)) => {}
+            other => return other,
+        }
+        let keys = copies.list(names::KEYS).await.objects.into_keys().collect();
+        let failures = copies.delete(keys).await;
+        if failures.is_empty() { Ok(()) } else { Err(OpenVaultError::Silent(failures)) }
+    }
+
     /// Opens the vault in `copies` with what the user brought.
     ///
     /// # Errors
@@ -127,7 +160,16 @@ impl Vault {
         unlock: &Unlock,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenVaultError> {
-        let header = read_header(&copies).await?;
+        let header = match read_header(&copies).await {
+            // Why there is none: data without a header is not to be taken for an empty place.
+            Err(OpenVaultError::NoVault(place)) => {
+                return Err(match must_be_empty(&copies).await {
+                    Err(found @ (OpenVaultError::HeaderLost(_) | OpenVaultError::HalfMade(_))) => found,
+                    _ => OpenVaultError::NoVault(place),
+                });
+            }
+            header => header?,
+        };
         let wrapped = read_keys(&copies).await?;
         let key = keys::unlock(&wrapped, unlock).map_err(OpenVaultError::Key)?;
         Ok(Self { header, copies, key, clock })
@@ -226,6 +268,30 @@ async fn read_header(copies: &Copies) -> Result<Header, OpenVaultError> {
     };
     let header: Header = parse(names::VAULT_HEADER, &bytes)?;
     if header.format > FORMAT { Err(OpenVaultError::Format(header.format)) } else { Ok(header) }
+}
+
+/// Requires that no copy has anything of a vault; for copies without a header.
+///
+/// What else lies there (`lost+found`) is not ours, and does not count.
+async fn must_be_empty(copies: &Copies) -> Result<(), OpenVaultError> {
+    let mut half_made = None;
+    for (index, copy) in copies.all().iter().enumerate() {
+        for top in names::DATA.into_iter().chain([names::KEYS]) {
+            // One level down: a directory stays where an object was.
+            let below = copies.children_in(index, top).await.map_err(|error| {
+                let (copy, reason) = (copy.name().to_owned(), error.to_string());
+                OpenVaultError::Silent(vec![CopyFailure { copy, reason }])
+            })?;
+            if below.is_empty() {
+                continue;
+            }
+            if top != names::KEYS {
+                return Err(OpenVaultError::HeaderLost(copy.name().to_owned()));
+            }
+            half_made = half_made.or(Some(copy.name().to_owned()));
+        }
+    }
+    half_made.map_or(Ok(()), |copy| Err(OpenVaultError::HalfMade(copy)))
 }
 
 async fn read_keys(copies: &Copies) -> Result<Vec<WrappedKey>, OpenVaultError> {

@@ -72,8 +72,8 @@ pub fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
         format!(
             "{} is written. Read it once: each line says what it may be changed to. Then:\n\
              \x20 lifeboat plan check     what is wrong with it\n\
-             \x20 lifeboat doctor         whether the server and the vault are as they must be\n\
              \x20 lifeboat vault init     makes the vault\n\
+             \x20 lifeboat doctor         whether the server and the vault are as they must be\n\
              \x20 lifeboat serve          streams, takes backups and prunes as the plan says\n",
             path.display()
         )

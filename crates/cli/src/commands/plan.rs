@@ -1,5 +1,6 @@
 //! `lifeboat plan`: everything that is wrong with a plan, and what a plan may say.
 
+use crate::failure::Next;
 use crate::output::{Exit, Tone};
 use crate::settings::{DEFAULT_PLAN, Settings, read_plan_text};
 use anyhow::Context;
@@ -45,7 +46,12 @@ pub fn run(settings: &Settings, command: &Command) -> anyhow::Result<Exit> {
 
 fn check(settings: &Settings, file: Option<PathBuf>) -> anyhow::Result<Exit> {
     let path = file.or_else(|| settings.plan_path()).unwrap_or_else(|| DEFAULT_PLAN.into());
-    let text = read_plan_text(&path)?;
+    let text = match read_plan_text(&path) {
+        Err(error) if !path.exists() => {
+            return Err(error).next("name the plan, or write a first one with `lifeboat init`");
+        }
+        text => text?,
+    };
     let findings = match lifeboat_plan::load(&text) {
         Ok(loaded) => loaded.warnings,
         Err(findings) => findings,

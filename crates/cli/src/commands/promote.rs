@@ -7,6 +7,7 @@
 //! - **P3 not beside production**, as far as a plan at hand tells where that is, but on a word for it.
 
 use crate::failure::Next;
+use crate::journal;
 use crate::output::{Exit, Tone, clean};
 use crate::production;
 use crate::recovery::{USUAL_SUPERUSER, quoted};
@@ -83,11 +84,16 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<Exit> {
     while sql.is_in_recovery().await.context("the server ended while it was promoted")? {
         tokio::time::sleep(POLL).await;
     }
+    let service = journal::restored_service(&directory);
     end_recovery(&directory)
         .context("the server is open, but production's own settings were not put back")?;
     let row = sql.query_one("SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)").await?;
     let timeline = u32::from_str_radix(row.at(0).unwrap_or_default(), 16).unwrap_or(0);
     sql.close().await;
+    if let Some(service) = service {
+        let data = serde_json::json!({ "into": directory, "openedAt": opened_at, "timeline": timeline });
+        journal::note_beside(settings, &service, "restore.promoted", data).await;
+    }
     let promoted = Promoted { directory, address, opened_at, timeline };
     settings.output.result("promote", &promoted, |style| {
         let text = format!("open for writing from {opened_at} on, timeline {timeline}");

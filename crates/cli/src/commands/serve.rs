@@ -10,12 +10,14 @@ use crate::journal::actor;
 use crate::output::{Exit, Tone};
 use crate::points::{self, State};
 use crate::settings::{Opened, Settings};
-use crate::{show, signals};
+use crate::{plans, show, signals};
 use anyhow::{anyhow, bail};
 use jiff::Timestamp;
 use lifeboat_base::{ByteCount, ServiceName, format_duration};
 use lifeboat_core::schedule::{Job, ServiceSchedule};
-use lifeboat_engine::serve::{Protection, ServeEvent, ServeOptions, ServedService, Trouble, Work, serve};
+use lifeboat_engine::serve::{
+    Done, Protection, ServeEvent, ServeOptions, ServedService, Trouble, Work, serve,
+};
 use lifeboat_postgres::stream::Exposure;
 use lifeboat_postgres::verify::Outcome;
 use lifeboat_vault::point;
@@ -60,6 +62,12 @@ struct EventView {
 pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     let opened = settings.open().await?;
     let services = served(&opened, &args)?;
+    let _renewing = plans::renew_beside(settings, &opened);
+    for finding in lifeboat_plan::load(&opened.required_plan()?.text).iter().flat_map(|plan| &plan.warnings) {
+        if finding.code == lifeboat_plan::Code::NotYet {
+            settings.output.warn(format!("{}: {}", finding.path, finding.message));
+        }
+    }
     if args.verify_in.is_none() {
         settings.output.say("Restore points are not verified: name a directory for it with --verify-in.");
     }
@@ -136,25 +144,38 @@ impl Protection for PlanProtection {
         })
     }
 
-    fn run(&self, service: &ServiceName, job: Job) -> Work<String> {
+    fn run(&self, service: &ServiceName, job: Job) -> Work<Done> {
         let (settings, opened, service) = (self.settings.clone(), self.opened.clone(), service.clone());
         let verify_in = self.verify_in.clone();
         Box::pin(async move {
             let done = match job {
                 Job::BaseBackup => back_up(&settings, &opened, &service).await,
-                Job::Prune => prune(&opened, &service).await,
-                Job::Verify => verify(&settings, &opened, &service, verify_in).await,
+                Job::Prune => prune(&opened, &service).await.map(Done::from),
+                Job::Verify => verify(&settings, &opened, &service, verify_in).await.map(Done::from),
             };
             done.map_err(Trouble::from)
         })
     }
 }
 
-async fn back_up(settings: &Settings, opened: &Opened, service: &ServiceName) -> anyhow::Result<String> {
+/// Takes a base backup. Damage on production is told page by page, and is never green.
+async fn back_up(settings: &Settings, opened: &Opened, service: &ServiceName) -> anyhow::Result<Done> {
     let source = backup::run::Source::of_plan(opened.postgres(service)?)?;
     let point = backup::run::take(settings, opened, service, source).await?;
     let (size, stored) = (ByteCount(point.size_bytes), ByteCount(point.stored_bytes));
-    Ok(format!("restore point {}: {size} stored as {stored}", point.id))
+    let summary = format!("restore point {}: {size} stored as {stored}", point.id);
+    let Some(damage) = points::damage(&point.damaged_pages) else { return Ok(summary.into()) };
+    for page in point.damaged_pages.iter().take(points::PAGES_TOLD) {
+        let view = EventView {
+            time: settings.clock.now(),
+            service: service.clone(),
+            event: if page.suspect { "suspectPage" } else { "damagedPage" },
+            job: Some(Job::BaseBackup),
+            detail: Some(page.to_string()),
+        };
+        print(settings, &view, Tone::Bad);
+    }
+    Ok(Done { summary: format!("{summary}; {damage}"), doubtful: true })
 }
 
 async fn prune(opened: &Opened, service: &ServiceName) -> anyhow::Result<String> {
@@ -194,6 +215,7 @@ fn tell(settings: &Settings, service: &ServiceName, event: &ServeEvent) {
         ServeEvent::Suspended { reason } => ("suspended", None, Some(reason.clone()), Tone::Doubtful),
         ServeEvent::Started(job) => ("started", Some(*job), None, Tone::Strong),
         ServeEvent::Succeeded(job, summary) => ("succeeded", Some(*job), Some(summary.clone()), Tone::Good),
+        ServeEvent::Doubtful(job, summary) => ("doubtful", Some(*job), Some(summary.clone()), Tone::Doubtful),
         ServeEvent::Failed(job, reason) => ("failed", Some(*job), Some(reason.clone()), Tone::Bad),
         ServeEvent::StreamFailed { reason, again_in } => {
             let text = format!("{reason}; again in {}", format_duration(*again_in));
@@ -202,7 +224,12 @@ fn tell(settings: &Settings, service: &ServiceName, event: &ServeEvent) {
         ServeEvent::Stopped => ("stopped", None, None, Tone::Faint),
     };
     let view = EventView { time: settings.clock.now(), service: service.clone(), event: name, job, detail };
-    let told = settings.output.event("serve.event", &view, |style| {
+    print(settings, &view, tone);
+}
+
+fn print(settings: &Settings, view: &EventView, tone: Tone) {
+    let (name, service) = (view.event, &view.service);
+    let told = settings.output.event("serve.event", view, |style| {
         let what = match view.job {
             Some(job) => format!("{name} {job:?}"),
             None => name.to_owned(),

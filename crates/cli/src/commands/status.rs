@@ -7,7 +7,7 @@
 use crate::output::{Exit, Style, Tone, clean};
 use crate::points::{self, PointView, State};
 use crate::settings::{self, Opened, Settings};
-use crate::show;
+use crate::{journal, show};
 use anyhow::Context;
 use jiff::Timestamp;
 use lifeboat_base::{ByteCount, Lsn, LsnRange, ServiceName, SystemId, Timeline, format_duration};
@@ -15,6 +15,7 @@ use lifeboat_plan::Postgres;
 use lifeboat_postgres::client::{Connection, Purpose};
 use lifeboat_postgres::slot::{self, SlotHealth, SlotLimits};
 use lifeboat_postgres::window::{Window, window};
+use lifeboat_vault::Scope;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -96,7 +97,10 @@ struct SlotView {
 pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     let opened = settings.open().await?;
     let services = match args.service {
-        Some(service) => vec![service],
+        Some(service) => {
+            points::must_be_known(&opened, &service).await?;
+            vec![service]
+        }
         None => points::services(&opened).await?,
     };
     let mut status = Status { services: Vec::new() };
@@ -137,6 +141,15 @@ async fn look(opened: &Opened, service: ServiceName) -> anyhow::Result<ServiceSt
             status.problems.push(line);
         }
     }
+    if let Some(newest) = points.last() {
+        let (suspect, damaged): (Vec<_>, Vec<_>) =
+            newest.damaged_pages.iter().cloned().partition(|page| page.suspect);
+        let told =
+            |pages: &[_]| Some(format!("the newest restore point has pages {}", points::damage(pages)?));
+        status.problems.extend(told(&damaged));
+        // A verdict has settled it, one way or the other.
+        status.unknown.extend(told(&suspect).filter(|_| newest.state == State::Written));
+    }
     for point in &points {
         let what = match point.state {
             State::Failed => "failed its verification",
@@ -147,7 +160,11 @@ async fn look(opened: &Opened, service: ServiceName) -> anyhow::Result<ServiceSt
         status.problems.push(format!("restore point {} {what}: {detail}", point.id));
     }
     if let Ok(postgres) = opened.postgres(&status.service) {
-        let asked = tokio::time::timeout(SERVER_LIMIT, ask(&mut status, postgres)).await;
+        let stream = Scope::service(&status.service, journal::STREAM);
+        // A journal that does not read is the business of `journal verify`; then it is taken to have been.
+        let first = lifeboat_vault::journal::read(&opened.vault, &stream, 0).await;
+        let was_streamed = first.map_or(true, |page| !page.records.is_empty());
+        let asked = tokio::time::timeout(SERVER_LIMIT, ask(&mut status, postgres, was_streamed)).await;
         match asked {
             Ok(Ok(())) => {}
             // S1.
@@ -159,7 +176,7 @@ async fn look(opened: &Opened, service: ServiceName) -> anyhow::Result<ServiceSt
 }
 
 /// Asks the server how far it is and how its slot is.
-async fn ask(status: &mut ServiceStatus, postgres: &Postgres) -> anyhow::Result<()> {
+async fn ask(status: &mut ServiceStatus, postgres: &Postgres, was_streamed: bool) -> anyhow::Result<()> {
     let info = settings::conninfo(postgres, &postgres.connection)?;
     let slot = postgres.slot_name(&status.service)?;
     let mut sql = Connection::connect(&info, Purpose::Sql).await?;
@@ -195,10 +212,15 @@ async fn ask(status: &mut ServiceStatus, postgres: &Postgres) -> anyhow::Result<
     let directory = postgres.data_directory.as_ref().map(|path| path.as_path());
     let limits = SlotLimits::default().with_room_of(directory);
     let alarm = slot::assess(slot.as_str(), &endpoint, &health, &limits);
-    let alarm = alarm.map(|alarm| alarm.to_string());
+    // What was never there was not lost.
+    let alarm = alarm.filter(|_| health.exists || was_streamed).map(|alarm| alarm.to_string());
     if postgres.stream.enabled {
         status.problems.extend(alarm.clone());
-        if health.exists && !health.active {
+        if !was_streamed && !health.exists {
+            let line =
+                "it was never streamed: start `lifeboat serve` or `lifeboat stream`, which makes the slot";
+            status.problems.push(line.to_owned());
+        } else if health.exists && !health.active {
             status.problems.push("nobody streams: start `lifeboat serve` or `lifeboat stream`".to_owned());
         }
         status.slot = Some(SlotView::new(slot.as_str(), &health, alarm));
@@ -274,7 +296,14 @@ fn human(status: &ServiceStatus, now: Timestamp, style: &Style) -> String {
     if let Some(slot) = &status.slot {
         let streams = if slot.active { "streamed" } else { "nobody streams" };
         let kept = ByteCount(slot.retained_bytes);
-        line("slot", format!("{}: {streams}, {}, keeps {kept}", slot.name, slot.wal_status));
+        line(
+            "slot",
+            match (slot.exists, slot.wal_status.as_str()) {
+                (false, _) => format!("{}: there is none", slot.name),
+                (true, "") => format!("{}: {streams}, keeps no WAL yet", slot.name),
+                (true, wal_status) => format!("{}: {streams}, {wal_status}, keeps {kept}", slot.name),
+            },
+        );
     }
     match &status.newest {
         Some(point) => line("newest backup", format!("{}, {}", show::ago(now, point.finished), point.id)),

@@ -7,7 +7,7 @@
 use crate::away::plain;
 use crate::output::{Exit, Tone};
 use crate::settings::{self, Opened, Settings};
-use crate::{catalogue, journal, show, signals};
+use crate::{catalogue, journal, plans, show, signals};
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 use lifeboat_base::{ByteCount, ServiceName, error_chain, format_duration};
@@ -101,6 +101,7 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     options.accept_new_cluster = args.accept_new_cluster;
     options.create_slot = !args.no_create_slot;
     let stop = signals::stopping();
+    let _renewing = plans::renew_beside(settings, &opened);
     let lease = take_lease(settings, &opened.vault, &args.service).await?;
     let outcome = follow(settings, options, gauge, stop).await;
     if let Some(lease) = lease {

@@ -12,5 +12,7 @@ mod restoring;
 mod resuming;
 mod s3;
 mod secrets;
+mod telling;
 mod verifying;
+mod ways_on;
 mod world;

@@ -40,11 +40,11 @@ impl Streaming {
     }
 
     /// Waits for an event.
-    fn wait_for(&mut self, event: &str) -> Value {
+    pub fn wait_for(&mut self, event: &str) -> Value {
         self.wait_until(event, |document| document["event"] == event)
     }
 
-    fn wait_until(&mut self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+    pub fn wait_until(&mut self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         for line in &mut self.lines {
             let document: Value = serde_json::from_str(&line.unwrap()).unwrap();
             self.said.push(document.clone());

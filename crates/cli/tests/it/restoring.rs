@@ -82,6 +82,13 @@ fn back_to_before_the_mistake(installation: &Installation) {
     // R2: read-only until told; the helper is still there when it is.
     let opened = world.json(&["promote", "back"]);
     assert_eq!(opened["timeline"], 2, "{opened}");
+    let noted = world.json(&["journal", "show", "--scope", "services/ledger-db/restore"]);
+    let last = &noted["events"].as_array().unwrap().last().unwrap()["record"];
+    assert_eq!(
+        (&last["kind"], &last["data"]["timeline"]),
+        (&"restore.promoted".into(), &2.into()),
+        "{noted}"
+    );
     world.run(&["promote", "back"]).expect(2);
     before.psql("INSERT INTO ledger VALUES (-1)").unwrap();
     let refused = world.run(&restore).expect(2);

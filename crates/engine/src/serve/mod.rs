@@ -46,7 +46,23 @@ pub trait Protection: Send + Sync + 'static {
     fn stream(&self, service: &ServiceName, stop: watch::Receiver<bool>) -> Work<()>;
 
     /// Does a job and says what came of it; dropped, it stops at once.
-    fn run(&self, service: &ServiceName, job: Job) -> Work<String>;
+    fn run(&self, service: &ServiceName, job: Job) -> Work<Done>;
+}
+
+/// What came of a job that was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// In a sentence.
+    pub summary: String,
+    /// Whether a person must look at it: done is not well.
+    pub doubtful: bool,
+}
+
+impl From<String> for Done {
+    /// Done, and well.
+    fn from(summary: String) -> Self {
+        Self { summary, doubtful: false }
+    }
 }
 
 /// A service to be served.
@@ -82,6 +98,8 @@ pub enum ServeEvent {
     Started(Job),
     /// A job has done what it should.
     Succeeded(Job, String),
+    /// A job has done what it should, and found what a person must look at.
+    Doubtful(Job, String),
     /// A job has not; it is tried again.
     Failed(Job, String),
     /// The stream ended and begins anew.

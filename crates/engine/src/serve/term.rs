@@ -1,6 +1,6 @@
 //! One term: from taking the lease to losing or releasing it.
 
-use super::{JOB_RECORD, ServeEvent, ServeOptions, ServedService, Unreadable, stopped};
+use super::{Done, JOB_RECORD, ServeEvent, ServeOptions, ServedService, Unreadable, stopped};
 use lifeboat_base::error_chain;
 use lifeboat_core::schedule::{HistoryProjection, Job, JobEvent, due, next_wake};
 use lifeboat_vault::journal::{self, JournalError};
@@ -24,7 +24,7 @@ pub(super) enum TermEnd {
 /// A job that runs.
 struct Running {
     job: Job,
-    work: JoinHandle<Result<String, super::Trouble>>,
+    work: JoinHandle<Result<Done, super::Trouble>>,
 }
 
 impl Drop for Running {
@@ -80,8 +80,10 @@ pub(super) async fn run(
         let Some(outcome) = finished else { continue };
         let Some(job) = running.take().map(|running| running.job) else { continue };
         let (event, told) = match outcome {
-            Ok(summary) => {
-                (JobEvent::Succeeded { job, summary: summary.clone() }, ServeEvent::Succeeded(job, summary))
+            Ok(Done { summary, doubtful }) => {
+                let event = JobEvent::Succeeded { job, summary: summary.clone() };
+                let tell = if doubtful { ServeEvent::Doubtful } else { ServeEvent::Succeeded };
+                (event, tell(job, summary))
             }
             Err(reason) => {
                 (JobEvent::Failed { job, reason: reason.clone() }, ServeEvent::Failed(job, reason))
@@ -95,10 +97,10 @@ pub(super) async fn run(
 }
 
 /// Waits for the running job; for ever if there is none. Cancel safe.
-async fn finished(running: &mut Option<Running>) -> Result<String, String> {
+async fn finished(running: &mut Option<Running>) -> Result<Done, String> {
     let Some(running) = running else { return std::future::pending().await };
     match (&mut running.work).await {
-        Ok(Ok(summary)) => Ok(summary),
+        Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(error_chain(error.as_ref())),
         Err(error) => Err(format!("it broke off: {error}")),
     }

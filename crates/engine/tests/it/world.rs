@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_base::{Clock, ServiceName, SystemClock};
 use lifeboat_core::schedule::{Job, ServiceSchedule};
-use lifeboat_engine::serve::{Protection, ServeEvent, ServeOptions, ServedService, Work, serve};
+use lifeboat_engine::serve::{Done, Protection, ServeEvent, ServeOptions, ServedService, Work, serve};
 use lifeboat_testkit::faulty::{FaultPlan, FaultyStore};
 use lifeboat_vault::{Copies, Vault, VaultCopy};
 use std::sync::{Arc, Mutex};
@@ -66,7 +66,7 @@ impl Protection for Noted {
         })
     }
 
-    fn run(&self, _service: &ServiceName, job: Job) -> Work<String> {
+    fn run(&self, _service: &ServiceName, job: Job) -> Work<Done> {
         self.note(format!("{job:?} begins"));
         let fails = self.fails.clone();
         Box::pin(async move {
@@ -77,7 +77,7 @@ impl Protection for Noted {
                 *fails -= 1;
                 return Err("the disk is full".into());
             }
-            Ok("done".to_owned())
+            Ok("done".to_owned().into())
         })
     }
 }

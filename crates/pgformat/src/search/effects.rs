@@ -1,7 +1,7 @@
 //! Turns what a committed transaction has done into [`Effect`]s; the rules are in the module above.
 
 use super::open::{FileKind, OpenTransactions, Tally, Transaction};
-use super::{Effect, EffectKind, SearchOptions};
+use super::{Below, Effect, EffectKind, SearchOptions};
 use crate::catalogue::{KnownRelation, Names, RelationKind};
 use crate::wal::{Completion, DroppedStatistic};
 use crate::{Oid, RelationLocator};
@@ -26,7 +26,8 @@ pub(super) fn effects(
     let replaced = files.replaced(names);
     dropped_relations(names, open, &files, &mut effects);
     replaced_relations(names, transaction, &replaced, &mut effects);
-    changed_rows(options, names, open, transaction, &files, &mut effects);
+    let is_told = |_, rows| rows >= options.min_rows.max(1);
+    changed_rows(is_told, names, open, transaction, &files, &mut effects);
     follow_files(names, &files, &replaced);
     remember_kinds(names, open, transaction);
 
@@ -38,6 +39,31 @@ pub(super) fn effects(
         effects.retain(|effect| effect.kind != EffectKind::Rewrite);
     }
     effects.sort_by_key(|effect| (effect.kind, std::cmp::Reverse(effect.rows)));
+    effects
+}
+
+/// What `transaction` deleted and updated below the limit, from `below` on; before [`effects`] lets the names
+/// follow.
+pub(super) fn below(
+    options: &SearchOptions,
+    below: Below,
+    names: &Names,
+    open: &OpenTransactions,
+    transaction: &Transaction,
+    commit: &Completion<'_>,
+) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    let is_told = |kind, rows: u64| {
+        let from = match kind {
+            EffectKind::Delete => below.deleted,
+            EffectKind::Update => below.updated,
+            _ => u64::MAX,
+        };
+        rows >= from.max(1) && rows < options.min_rows
+    };
+    if below != Below::NOTHING {
+        changed_rows(is_told, names, open, transaction, &Files::of(transaction, commit), &mut effects);
+    }
     effects
 }
 
@@ -243,7 +269,7 @@ fn replaced_relations(
 }
 
 fn changed_rows(
-    options: &SearchOptions,
+    is_told: impl Fn(EffectKind, u64) -> bool,
     names: &Names,
     open: &OpenTransactions,
     transaction: &Transaction,
@@ -267,7 +293,7 @@ fn changed_rows(
         }
         let counts =
             [(EffectKind::Delete, deleted), (EffectKind::Update, updated), (EffectKind::Insert, inserted)];
-        for (kind, rows) in counts.into_iter().filter(|(_, rows)| *rows >= options.min_rows.max(1)) {
+        for (kind, rows) in counts.into_iter().filter(|(kind, rows)| is_told(*kind, *rows)) {
             let named = match known {
                 Some(known) => of_relation(names, locator.database, known),
                 None => blank(names, locator.database),

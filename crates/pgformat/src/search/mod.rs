@@ -63,6 +63,8 @@ pub struct Suspect {
     pub commit_time: Timestamp,
     /// What it did; the worst first.
     pub what: Vec<Effect>,
+    /// What it did below [`SearchOptions::min_rows`], as far as [`Search::tell_below`] asks for it.
+    pub below: Vec<Effect>,
 }
 
 /// What a transaction did to one relation or database.
@@ -103,19 +105,48 @@ pub enum EffectKind {
     Rewrite,
 }
 
+/// Rows from which on a transaction is told although it is below [`SearchOptions::min_rows`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Below {
+    /// Of what it deleted.
+    pub deleted: u64,
+    /// Of what it updated.
+    pub updated: u64,
+}
+
+impl Below {
+    /// Nothing is.
+    pub const NOTHING: Self = Self { deleted: u64::MAX, updated: u64::MAX };
+}
+
 /// Aggregates records into suspects.
 #[derive(Debug)]
 pub struct Search {
     options: SearchOptions,
     names: Names,
     open: OpenTransactions,
+    below: Below,
+    last_commit: Option<(Lsn, Timestamp)>,
 }
 
 impl Search {
     /// A search that knows the names of `snapshots`.
     #[must_use]
     pub fn new(options: SearchOptions, snapshots: Vec<CatalogueSnapshot>) -> Self {
-        Self { options, names: Names::of(snapshots), open: OpenTransactions::default() }
+        let (names, open) = (Names::of(snapshots), OpenTransactions::default());
+        Self { options, names, open, below: Below::NOTHING, last_commit: None }
+    }
+
+    /// From now on also tells, in [`Suspect::below`], what is below the limit and not below this. Whoever
+    /// raises it with each answer learns the most that was below the limit, at little cost.
+    pub fn tell_below(&mut self, below: Below) {
+        self.below = below;
+    }
+
+    /// The last commit that was fed, whatever it did: its record and its time.
+    #[must_use]
+    pub fn last_commit(&self) -> Option<(Lsn, Timestamp)> {
+        self.last_commit
     }
 
     /// The resource managers whose records a search needs.
@@ -161,9 +192,12 @@ impl Search {
                 let transaction = self.open.commit(commit.xid, lsn, commit.subxacts);
                 let damaged = DecodeError { lsn, what: "commit time" };
                 let commit_time = commit.time.timestamp().ok_or(damaged)?;
+                self.last_commit = Some((lsn, commit_time));
+                let below =
+                    effects::below(&self.options, self.below, &self.names, &self.open, &transaction, &commit);
                 let what =
                     effects::effects(&self.options, &mut self.names, &mut self.open, &transaction, &commit);
-                if !what.is_empty() {
+                if !what.is_empty() || !below.is_empty() {
                     return Ok(Some(Suspect {
                         xid: commit.xid,
                         first_lsn: transaction.first_lsn,
@@ -171,6 +205,7 @@ impl Search {
                         commit_end_lsn: record.end_lsn,
                         commit_time,
                         what,
+                        below,
                     }));
                 }
             }

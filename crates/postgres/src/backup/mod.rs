@@ -149,7 +149,9 @@ pub enum BackupError {
     )]
     TornControl,
     /// Somebody stopped it.
-    #[error("the backup was stopped; what it had written is removed by the next prune")]
+    #[error(
+        "the backup was stopped; what it had written is no restore point, and `lifeboat backup prune` removes it, a day from now at the earliest"
+    )]
     Cancelled,
 }
 

@@ -199,6 +199,8 @@ pub enum Alarm {
         copy: String,
         /// What it said.
         reason: String,
+        /// Whether there is no other copy.
+        only: bool,
     },
     /// A server of the connection string must not be streamed from, and another is.
     UnfitServer {
@@ -273,7 +275,11 @@ impl fmt::Display for Alarm {
                 f,
                 "the vault has taken no WAL since {since}: {reason}. Production keeps the WAL meanwhile, its disk fills, and commits that wait for the vault hang. Bring the store back; if that takes long and commits hang, remove lifeboat from synchronous_standby_names"
             ),
-            Self::CopyAway { copy, reason } => write!(
+            Self::CopyAway { copy, reason, only: true } => write!(
+                f,
+                "the vault's only copy {copy} does not answer, or takes no WAL: {reason}. Nothing that is committed meanwhile is protected; production keeps the WAL for when the copy is back. Bring it back, and give the plan a second copy, elsewhere"
+            ),
+            Self::CopyAway { copy, reason, only: false } => write!(
                 f,
                 "the vault's copy {copy} does not answer, or takes no WAL: {reason}. The others go on; if one of them is lost now, there is less left than the plan wants. What only this copy holds is not seen meanwhile. Once it is back, `lifeboat vault check --repair` brings it what it missed"
             ),

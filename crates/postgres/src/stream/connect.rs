@@ -103,7 +103,8 @@ async fn examine(
         let _listing = shared.listing.lock().await;
         let loaded = memory.load(&options.vault.as_seen(), &options.service, &archive).await;
         for silent in loaded.map_err(StreamError::Vault)? {
-            shared.board.raise(Alarm::CopyAway { copy: silent.copy, reason: silent.reason });
+            let only = options.vault.copies().all().len() == 1;
+            shared.board.raise(Alarm::CopyAway { copy: silent.copy, reason: silent.reason, only });
         }
     }
     admit(memory, &history, &endpoint, shared)?;

@@ -16,12 +16,13 @@ impl CopyWatch {
 
     /// Raises and clears what the last writes show; what passes within [`VAULT_PATIENCE`] wakes nobody.
     pub(super) fn look(&mut self, board: &Board, now: Duration) {
+        let only = self.0.len() == 1;
         for (copy, failing_since) in &mut self.0 {
             let Some(last_write) = copy.last_write() else { continue };
             if let Err(reason) = last_write {
                 let since = *failing_since.get_or_insert(now);
                 if now.saturating_sub(since) >= VAULT_PATIENCE {
-                    board.raise(Alarm::CopyAway { copy: copy.name().to_owned(), reason });
+                    board.raise(Alarm::CopyAway { copy: copy.name().to_owned(), reason, only });
                 }
             } else {
                 *failing_since = None;

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use lifeboat_base::{Lsn, LsnRange};
 use lifeboat_pgformat::search::EffectKind;
 use lifeboat_postgres::catalogue::{capture, list, load};
-use lifeboat_postgres::search::{Bound, Finding, SearchReport, SearchRequest, search};
+use lifeboat_postgres::search::{Bound, Finding, SearchError, SearchReport, SearchRequest, search};
 use lifeboat_postgres::target::resolve;
 use lifeboat_testkit::postgres::{Cluster, Installation};
 use lifeboat_vault::names;
@@ -172,6 +172,36 @@ async fn q3_holes_and_damage_are_told_beside_what_was_found() {
     let report = run(&world, &SearchRequest::default()).await;
     assert_eq!(told(&report), found);
     assert!(report.ended_by.unwrap().to_string().contains("damaged after"));
-    let nothing = SearchRequest { from: Some(Bound::Lsn(Lsn(1 << 50))), ..SearchRequest::default() };
-    assert_eq!(told(&run(&world, &nothing).await), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn q4_a_search_that_reads_nothing_has_no_answer_and_the_most_below_the_limit_is_told() {
+    let world = shop(&Installation::newest()).await;
+    world.cluster.psql("DELETE FROM \"Shop\".people WHERE id <= 40");
+    world.cluster.psql("DELETE FROM \"Shop\".people WHERE id <= 100");
+    world.cluster.psql("UPDATE \"Shop\".people SET id = -id WHERE id <= 130");
+    world.cluster.psql("DELETE FROM \"Shop\".people WHERE id BETWEEN 131 AND 150");
+    world.archive_all().await;
+    let search = async |request: SearchRequest| search(&world.vault, &world.service, &request, &|_| {}).await;
+    let people = SearchRequest { table: Some("Shop.people".to_owned()), ..SearchRequest::default() };
+    let report = search(people.clone()).await.unwrap();
+    let rows = |finding: Option<Finding>| finding.unwrap().suspect.what[0].rows;
+    let changed = |report: &SearchReport| {
+        let findings = told(report).into_iter();
+        findings.filter(|line| line.starts_with("Delete") || line.starts_with("Update")).collect::<Vec<_>>()
+    };
+    assert_eq!(changed(&report), Vec::<String>::new());
+    assert_eq!((rows(report.most_deleted), rows(report.most_updated)), (Some(60), Some(30)));
+    assert!(report.to_the_end && report.first_commit < report.last_commit);
+    // What is above the limit is a finding, and no other than that.
+    let report = search(SearchRequest { min_rows: 60, ..people }).await.unwrap();
+    assert_eq!(changed(&report), ["Delete postgres.Shop.people 60"]);
+    assert_eq!(rows(report.most_deleted), Some(40));
+
+    let later = SearchRequest { from: Some(Bound::Lsn(Lsn(1 << 50))), ..SearchRequest::default() };
+    let said = search(later).await.unwrap_err().to_string();
+    assert!(said.contains("the last commit in it is of 20"), "{said}");
+    let unknown = SearchRequest { table: Some("peple".to_owned()), ..SearchRequest::default() };
+    let SearchError::UnknownTable { known, .. } = search(unknown).await.unwrap_err() else { panic!() };
+    assert!(known.contains(&"Shop.people".to_owned()), "{known:?}");
 }

@@ -13,10 +13,11 @@
 //!   and not when another copy knows more than the home.
 //!
 //! Deliberately absent: what events mean, and signatures. A tail that was cut off, and a change of the last
-//! record by someone who has the key, show only against a head kept elsewhere.
+//! record by someone who has the key, show only against a head kept elsewhere ([`compare`]).
 
 mod chain;
 mod error;
+mod kept;
 mod read;
 mod record;
 mod verify;
@@ -24,6 +25,7 @@ mod verify;
 pub use crate::scope::{BadScope, Scope};
 pub use chain::{Chain, append_shared};
 pub use error::JournalError;
+pub use kept::{KeptHead, Lost, compare};
 pub use read::{Page, read, scopes};
 pub use record::{Fault, FaultKind, Head, Record};
 pub(crate) use record::{parse, to_json};

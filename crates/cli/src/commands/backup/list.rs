@@ -21,7 +21,10 @@ struct Listed {
 pub async fn list(settings: &Settings, service: Option<ServiceName>) -> anyhow::Result<Exit> {
     let opened = settings.open().await?;
     let services = match service {
-        Some(service) => vec![service],
+        Some(service) => {
+            points::must_be_known(&opened, &service).await?;
+            vec![service]
+        }
         None => points::services(&opened).await?,
     };
     let mut listed = Listed { restore_points: Vec::new() };
@@ -96,8 +99,14 @@ pub fn human(view: &PointView, style: &Style) -> String {
     for tablespace in &view.tablespaces {
         line("tablespace", format!("{} at {}", tablespace.oid, tablespace.location));
     }
-    for page in &view.damaged_pages {
-        line("DAMAGED", format!("{} block {}: production itself could not read it", page.path, page.block));
+    for page in view.damaged_pages.iter().take(points::PAGES_TOLD) {
+        match page.suspect {
+            true => line("SUSPECT", page.to_string()),
+            false => line("DAMAGED", format!("{page}: production itself could not read it")),
+        }
+    }
+    if view.damaged_pages.len() > points::PAGES_TOLD {
+        line("", format!("and {} pages more", view.damaged_pages.len() - points::PAGES_TOLD));
     }
     out.push_str(&format!("  {:<12} {}\n", "state", style.paint(tone, &state)));
     out

@@ -3,6 +3,7 @@
 use crate::failure::Next;
 use crate::journal::{actor, verdicts};
 use crate::output::{Exit, Style, Table, Tone, clean};
+use crate::plans;
 use crate::points::{self, State};
 use crate::settings::{Opened, Settings};
 use anyhow::{Context, anyhow};
@@ -106,12 +107,23 @@ pub async fn options(
 /// If it could not; what was begun, the next run finishes.
 pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     let opened = settings.open().await?;
+    if !args.dry_run {
+        plans::renew(settings, &opened).await;
+    }
+    if let Some(plan) = opened.plan.as_ref().filter(|_| settings.plan_path().is_none()) {
+        let name = plan.plan.metadata.name.as_str();
+        settings.output.say(format!("What is kept is judged by the plan in the vault, `{name}`."));
+    }
     let services = match &args.service {
         Some(service) => vec![service.clone()],
         None => points::services(&opened).await?,
     };
     let mut pruned = Pruned { dry_run: args.dry_run, services: Vec::new() };
     for service in services {
+        if args.service.is_none() && opened.required_plan()?.plan.service(&service).is_none() {
+            settings.output.say(format!("{service}: the plan does not know it; nothing of it is removed"));
+            continue;
+        }
         let postgres = opened.postgres(&service)?;
         if postgres.keep.is_none() && args.service.is_none() {
             settings.output.say(format!("{service}: the plan keeps everything"));

@@ -8,10 +8,10 @@ use crate::commands::backup::list;
 use crate::failure::Next;
 use crate::output::Exit;
 use crate::pin::pin;
-use crate::points::PointView;
+use crate::points::{self, PointView};
 use crate::progress::{Progress, Reading};
 use crate::settings::{self, Opened, Settings};
-use crate::{catalogue, journal, signals};
+use crate::{catalogue, journal, plans, signals};
 use anyhow::Context;
 use lifeboat_base::{ByteCount, ServiceName, error_chain};
 use lifeboat_plan::Postgres;
@@ -103,16 +103,15 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     source.workers = args.workers as usize;
     source.rate = args.rate.map(|rate| rate.0).or(source.rate);
     source.data_directory = args.data_directory.or(source.data_directory).filter(|_| !args.remote);
+    plans::renew(settings, &opened).await;
     let point = take(settings, &opened, &args.service, source).await?;
     let view = PointView::new(&point, None);
     settings.output.result("backup.run", &view, |style| {
         let next = format!("\nProve it: lifeboat backup verify {}\n", point.id);
         list::human(&view, style) + &next
     })?;
-    if point.damaged_pages.is_empty() {
-        return Ok(Exit::Good);
-    }
-    settings.output.warn("production has pages that it cannot read itself; the backup has them as they are");
+    let Some(damage) = points::damage(&point.damaged_pages) else { return Ok(Exit::Good) };
+    settings.output.warn(format!("the backup has these pages as they are. {damage}"));
     Ok(Exit::Findings)
 }
 

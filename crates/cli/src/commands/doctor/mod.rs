@@ -8,6 +8,7 @@ mod vault;
 
 use crate::output::{Exit, Tone, clean};
 use crate::settings::{PlanFile, Settings};
+use crate::{plans, points};
 use lifeboat_base::ServiceName;
 use lifeboat_vault::Vault;
 use serde::Serialize;
@@ -101,8 +102,11 @@ struct Examined {
 /// If standard output takes no more: whatever else goes wrong is a finding.
 pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     let mut findings = Findings::default();
-    let plan = plan(settings, &mut findings);
+    let mut plan = plan(settings, &mut findings);
     let vault = vault::look(settings, plan.as_ref(), &mut findings).await;
+    if settings.plan_path().is_none() {
+        plan = plan_in(vault.as_ref(), &mut findings).await;
+    }
     if let Some(plan) = &plan {
         services(settings, &args, plan, vault.as_ref(), &mut findings).await;
     }
@@ -152,16 +156,35 @@ fn plan(settings: &Settings, findings: &mut Findings) -> Option<PlanFile> {
             findings.should("plan", warnings == 0, found, "look at them with `lifeboat plan check`");
             Some(plan)
         }
-        Ok(None) => {
-            findings.fail(
+        Ok(None) => None,
+        Err(error) => {
+            findings.fail("plan", format!("{error:#}"), "`lifeboat plan check` shows all that is wrong");
+            None
+        }
+    }
+}
+
+/// The plan in the vault, where there is none here.
+async fn plan_in(vault: Option<&Vault>, findings: &mut Findings) -> Option<PlanFile> {
+    let stored = match vault {
+        Some(vault) => plans::newest(vault).await,
+        None => Ok(None),
+    };
+    match stored {
+        Ok(Some(plan)) => {
+            findings.ok(
                 "plan",
-                "there is none here",
-                "write one with `lifeboat init`, or name it with --plan",
+                format!("`{}`, from the vault: there is none here", plan.plan.metadata.name.as_str()),
             );
+            Some(plan)
+        }
+        Ok(None) => {
+            let next = "write one with `lifeboat init`, name it with --plan, or name a vault that has one with --vault";
+            findings.fail("plan", "there is none, neither here nor in the vault", next);
             None
         }
         Err(error) => {
-            findings.fail("plan", format!("{error:#}"), "`lifeboat plan check` shows all that is wrong");
+            findings.fail("plan", format!("{error:#}"), "name a plan with --plan");
             None
         }
     }
@@ -186,7 +209,8 @@ async fn services(
     }
     if let Some(missing) = args.service.as_ref().filter(|name| plan.plan.service(name).is_none()) {
         findings.service = Some(missing.clone());
-        findings.fail("service", "the plan has no such service", "look at its name");
+        let known = plan.plan.services.iter().map(|service| service.name.as_str());
+        findings.fail("service", "the plan has no such service", points::instead(missing, known));
     }
     findings.service = None;
 }

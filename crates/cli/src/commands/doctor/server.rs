@@ -7,7 +7,9 @@ use lifeboat_base::{
     ByteCount, Lsn, LsnRange, ServiceName, SystemId, Timeline, error_chain, format_duration,
 };
 use lifeboat_plan::Postgres;
-use lifeboat_postgres::client::{ClientError, Connection, Conninfo, Purpose, Row, quote_literal};
+use lifeboat_postgres::client::{
+    ClientError, Connection, Conninfo, Purpose, Row, quote_identifier, quote_literal,
+};
 use lifeboat_postgres::lineage::{self, LineageError};
 use lifeboat_postgres::server::find;
 use lifeboat_postgres::slot::{self, SlotLimits};
@@ -85,6 +87,7 @@ impl Patient<'_> {
                  current_setting('synchronous_commit') AS synchronous_commit, \
                  extract(epoch FROM clock_timestamp())::text AS now, \
                  r.rolreplication OR r.rolsuper AS replicates, r.rolsuper AS super, current_user AS role, \
+                 current_database() AS database, \
                  r.rolsuper OR pg_has_role(current_user, 'pg_read_all_settings', 'usage') AS sees_all, \
                  r.rolsuper OR pg_has_role(current_user, 'pg_monitor', 'usage') AS monitors, \
                  has_function_privilege(\
@@ -106,24 +109,29 @@ impl Patient<'_> {
             "Lifeboat protects PostgreSQL 15 to 18 with pages of 8192 bytes",
         );
         let role = text("role");
-        let grant = format!("ALTER ROLE \"{role}\" REPLICATION");
+        let grantee = quote_identifier(&role);
+        let grant = format!("ALTER ROLE {grantee} REPLICATION;");
         findings.must(
             "role",
             yes("replicates"),
             format!("{role} may replicate: {}", yes("replicates")),
             &grant,
         );
-        let grant = format!("GRANT pg_monitor, pg_read_all_settings TO \"{role}\"");
+        let grant = format!("GRANT pg_monitor TO {grantee};");
         let sees_all = yes("sees_all") && yes("monitors");
-        findings.should(
-            "role sees",
-            sees_all,
-            format!("{role} may see settings and slots: {sees_all}"),
-            &grant,
-        );
+        let found = match sees_all {
+            true => format!("{role} may see settings, slots, and whether commits wait for the vault"),
+            false => format!(
+                "{role} may not see all settings, nor whether commits wait for the vault: the stream then gathers WAL \
+                 for up to 250 ms, which each waiting commit pays"
+            ),
+        };
+        findings.should("role sees", sees_all, found, &grant);
         if self.postgres.data_directory.is_some() {
             let grant = format!(
-                "GRANT EXECUTE ON FUNCTION pg_backup_start, pg_backup_stop TO \"{role}\", in its database"
+                "in the database {}: GRANT EXECUTE ON FUNCTION pg_backup_start(text, boolean), pg_backup_stop(boolean) \
+                 TO {grantee};",
+                text("database")
             );
             findings.must(
                 "role backs up",
@@ -211,6 +219,11 @@ impl Patient<'_> {
                 CHECK,
                 found,
                 "commits wait for nobody while synchronous_commit is off or local: set it to on",
+            ),
+            (_, true) if commit == "remote_write" => findings.warn(
+                CHECK,
+                found,
+                "with remote_write a commit waits until Lifeboat has received it, not until the vault has it: not RPO 0. Set synchronous_commit = on",
             ),
             (_, true) if is_any => findings.ok(CHECK, found),
             (_, true) => findings.warn(

@@ -23,7 +23,7 @@ use crate::output::Exit;
 use crate::recovery::{self, Hold, Stopwatch, Wanted, quoted};
 use crate::settings::{Opened, Settings};
 use crate::signals::{self, unless_stopped};
-use crate::{journal, production};
+use crate::{journal, points, production};
 use anyhow::{Context, bail, ensure};
 use left::{Way, goes_on, is_running, must_lead_there, resolve};
 use lifeboat_base::{ServiceName, Timeline};
@@ -104,6 +104,7 @@ fn parse_tablespace(text: &str) -> anyhow::Result<(String, PathBuf)> {
 /// If the service is not back where it was asked to be.
 pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     let opened = settings.open().await?;
+    points::must_be_known(&opened, &args.service).await?;
     let mut watch = Stopwatch::start(settings);
     let into = std::path::absolute(&args.into).context("the directory has no absolute path")?;
     let left = restore::left_in(&into).filter(|left| left.service == args.service);

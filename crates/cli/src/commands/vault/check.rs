@@ -1,8 +1,9 @@
 //! `lifeboat vault check`: whether what the vault says it holds is there, whole, in every copy.
 
 use crate::away::plain;
-use crate::journal::actor;
+use crate::journal::{self, actor};
 use crate::output::{Exit, Style, Table, Tone, clean};
+use crate::plans;
 use crate::progress::{Progress, Reading};
 use crate::settings::Settings;
 use anyhow::Context;
@@ -44,7 +45,8 @@ struct Checked<'a> {
 /// If it could not look.
 pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     let settings = &settings.adopting(&args.adopt);
-    let vault = settings.open().await?.vault;
+    let opened = settings.open().await?;
+    let vault = &opened.vault;
     let bytes = Arc::new(AtomicU64::new(0));
     let (seen, shown) = (Arc::clone(&bytes), bytes);
     let bar = Progress::start(&settings.output, "check of the vault", move || Reading {
@@ -58,9 +60,21 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
             seen.store(progress.bytes, Ordering::Relaxed);
         })),
     };
-    let checked = check::check(&vault, &options).await;
+    let checked = check::check(vault, &options).await;
     bar.finish().await;
     let report = checked.context("the vault was not checked to its end")?;
+    if args.repair {
+        let repaired = report.findings.iter().filter(|finding| finding.repaired).count();
+        let left = report.findings.iter().filter(|finding| finding.kind.is_problem() && !finding.repaired);
+        let adopted: Vec<String> = args.adopt.iter().map(ToString::to_string).collect();
+        let data = serde_json::json!({
+            "deep": args.deep, "repaired": repaired, "left": left.count(), "adopted": adopted,
+        });
+        if let Err(error) = journal::note(vault, &journal::vault_scope(), "vault.repaired", data).await {
+            settings.output.warn(format!("{error:#}"));
+        }
+        plans::renew(settings, &opened).await;
+    }
     let checked = Checked { sound: report.is_sound(), report: &report };
     settings.output.result("vault.check", &checked, |style| human(&report, &args, style))?;
     Ok(if report.is_sound() { Exit::Good } else { Exit::Findings })
@@ -101,7 +115,20 @@ fn human(report: &Report, args: &Args, style: &Style) -> String {
         out.push_str(&format!("{} {line}\n", style.paint(tone, mark)));
     }
     let how = if args.deep { "every byte was read" } else { "by names and sizes; --deep reads every byte" };
+    let wrong = || report.findings.iter().filter(|finding| finding.kind.is_problem() && !finding.repaired);
+    let is_hole = |finding: &&check::Finding| finding.kind == check::FindingKind::WalHole;
+    if wrong().any(|finding| is_hole(&finding)) {
+        out.push_str(
+            "\nWAL that no copy has cannot be healed here: only the stream can fill the hole, while the server keeps \
+             the WAL. Start `lifeboat serve` or `lifeboat stream`; if it is gone there too, take a backup, from \
+             which on every moment can be reached again\n",
+        );
+    }
+    let only_holes = report.more_findings == 0 && wrong().all(|finding| is_hole(&finding));
     let (tone, verdict) = match (report.is_sound(), args.repair) {
+        (false, _) if only_holes => {
+            (Tone::Bad, format!("the vault has a hole in its WAL, and is sound else: {how}"))
+        }
         (true, _) => (Tone::Good, format!("the vault is sound: {how}")),
         (false, true) => (Tone::Bad, "the vault is not sound, and no copy has what would heal it".to_owned()),
         (false, false) => {

@@ -6,7 +6,7 @@
 use crate::failure::Next;
 use crate::output::Exit;
 use crate::settings::Settings;
-use crate::{journal, plans, secrets};
+use crate::{copies, journal, plans, secrets};
 use age::secrecy::ExposeSecret;
 use anyhow::{Context, anyhow};
 use lifeboat_vault::{CopyFailure, Vault};
@@ -27,6 +27,11 @@ pub struct Args {
     /// Make an age identity, write it to this new file, and let it open the vault: to be kept offline.
     #[arg(long, value_name = "FILE")]
     break_glass: Option<PathBuf>,
+    /// Take up the making of a vault that was killed: remove the keys that it left, and begin anew.
+    ///
+    /// Only when no other `lifeboat vault init` runs. A vault with data in it is never touched.
+    #[arg(long)]
+    start_over: bool,
 }
 
 #[derive(Serialize)]
@@ -63,6 +68,10 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
              {ADVISED_PASSPHRASE_CHARS} characters or five words are better"
         ));
     }
+    if args.start_over {
+        let cleared = Vault::clear_half_made(&copies).await;
+        cleared.map_err(copies::advised).context("the vault was not made")?;
+    }
     let mut recipients = args.recipients;
     if let Some(path) = &args.break_glass {
         recipients.push(write_identity(path)?);
@@ -76,7 +85,7 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
                 // It opens nothing; a later try must not trip over it.
                 let _ = std::fs::remove_file(path);
             }
-            return Err(error).context("the vault was not made");
+            return Err(copies::advised(error)).context("the vault was not made");
         }
     };
     let mut kinds = vec!["age"; recipients.len()];
@@ -148,7 +157,15 @@ fn write_identity(path: &Path) -> anyhow::Result<String> {
     let recipient = identity.to_public().to_string();
     let failed = || format!("the break-glass key cannot be written to {}", path.display());
     let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(path).with_context(failed)?;
+    let opened = options.write(true).create_new(true).mode(0o600).open(path);
+    let mut file = match opened {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(failed).next(
+                "name another file; if it is of a `lifeboat vault init` that did not end, it opens nothing",
+            )?
+        }
+        opened => opened.with_context(failed)?,
+    };
     let secret = identity.to_string();
     let text = zeroize::Zeroizing::new(format!(
         "# Opens a Lifeboat vault. Keep it offline.\n# public key: {recipient}\n{}\n",

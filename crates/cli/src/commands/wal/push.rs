@@ -1,6 +1,7 @@
 //! `lifeboat wal push`: what `archive_command` runs where replication cannot be opened.
 
 use crate::output::Exit;
+use crate::points;
 use crate::settings::Settings;
 use anyhow::Context;
 use lifeboat_base::ServiceName;
@@ -31,8 +32,11 @@ struct Outcome {
 /// # Errors
 /// If it is not in the vault now: PostgreSQL keeps it and tries again.
 pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
-    let vault = settings.open().await?.vault_of(&args.service);
-    let pushed = push(&vault, &args.service, &args.path).await;
+    let opened = settings.open().await?;
+    if opened.plan.is_some() {
+        points::must_be_known(&opened, &args.service).await?;
+    }
+    let pushed = push(&opened.vault_of(&args.service), &args.service, &args.path).await;
     let outcome = match pushed.context("the file was not taken into the vault")? {
         Pushed::Stored => "stored",
         Pushed::AlreadyThere => "alreadyThere",

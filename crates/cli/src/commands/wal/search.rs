@@ -1,14 +1,18 @@
 //! `lifeboat wal search`: what destroyed the data, and when; with the command that recovers to right before it.
 
+use crate::failure::Next;
 use crate::output::{Exit, Style, Tone, clean};
+use crate::points;
 use crate::progress::{Progress, Reading};
 use crate::settings::{self, Opened, Settings};
-use anyhow::Context;
+use crate::show;
 use jiff::Timestamp;
-use lifeboat_base::{Lsn, LsnRange, ServiceName, Timeline};
+use lifeboat_base::{Lsn, LsnRange, ServiceName, SystemId, Timeline};
 use lifeboat_pgformat::search::{Effect, EffectKind};
 use lifeboat_postgres::catalogue;
-use lifeboat_postgres::search::{Bound, Finding, SearchProgress, SearchReport, SearchRequest, search};
+use lifeboat_postgres::search::{
+    Bound, Finding, SearchError, SearchProgress, SearchReport, SearchRequest, search,
+};
 use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +20,9 @@ use std::time::Duration;
 
 /// How long the server may take to tell its tables' names.
 const NAMES_LIMIT: Duration = Duration::from_secs(5);
+
+/// Tables that are named where one is not known, and none is near.
+const TABLES_SHOWN: usize = 20;
 
 /// Arguments of `lifeboat wal search`.
 #[derive(Debug, clap::Args)]
@@ -41,6 +48,9 @@ pub struct Args {
     /// The timeline to search [default: the newest].
     #[arg(long, value_name = "N")]
     timeline: Option<u32>,
+    /// The cluster, by its system identifier, where the service has been several.
+    #[arg(long, value_name = "ID")]
+    system: Option<u64>,
 }
 
 fn bound(text: &str) -> Result<Bound, String> {
@@ -57,10 +67,18 @@ struct Searched {
     service: ServiceName,
     timeline: Timeline,
     searched: Vec<LsnRange>,
+    /// Whether that reaches to the end of the WAL that the vault has.
+    to_the_end: bool,
+    first_commit: Option<Timestamp>,
+    last_commit: Option<Timestamp>,
+    min_rows: u64,
+    table: Option<String>,
     holes: Vec<LsnRange>,
     /// Something may be missing: limits were reached, or the WAL did not read to its end.
     incomplete: bool,
     findings: Vec<FindingView>,
+    /// What deleted, and what updated, the most rows below the limit.
+    below: Vec<FindingView>,
 }
 
 #[derive(Serialize)]
@@ -89,6 +107,7 @@ struct EffectView {
 /// If nothing could be searched.
 pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     let opened = settings.open().await?;
+    points::must_be_known(&opened, &args.service).await?;
     let request = SearchRequest {
         from: args.from,
         to: args.to,
@@ -96,7 +115,7 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
         min_rows: args.min_rows,
         rewrites: args.rewrites,
         timeline: args.timeline.map(Timeline),
-        ..SearchRequest::default()
+        system: args.system.map(SystemId),
     };
     note_names(&opened, &args.service).await;
     let (done, total) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -111,17 +130,25 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     })
     .await;
     bar.finish().await;
-    let report = report.context("nothing was searched")?;
+    let report = report.map_err(advised)?;
     let incomplete = report.is_cut || report.is_incomplete || report.ended_by.is_some();
     let searched = Searched {
         service: args.service.clone(),
         timeline: report.timeline,
         searched: report.searched.clone(),
+        to_the_end: report.to_the_end,
+        first_commit: report.first_commit,
+        last_commit: report.last_commit,
+        min_rows: args.min_rows,
+        table: request.table.clone(),
         holes: report.holes.clone(),
         incomplete,
         findings: report.findings.iter().map(view).collect(),
+        below: report.most_deleted.iter().chain(&report.most_updated).map(view).collect(),
     };
-    settings.output.result("wal.search", &searched, |style| human(&args.service, &report, style))?;
+    settings
+        .output
+        .result("wal.search", &searched, |style| human(&args.service, &request, &report, style))?;
     if let Some(error) = &report.ended_by {
         settings.output.warn(format!("the search ended early: {error}"));
     }
@@ -132,6 +159,38 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
         settings.output.warn("transactions were too many or too large to count in full");
     }
     Ok(if incomplete || !report.holes.is_empty() { Exit::Findings } else { Exit::Good })
+}
+
+/// What to do about a search that read nothing.
+fn advised(error: SearchError) -> anyhow::Error {
+    let next = match &error {
+        SearchError::UnknownTable { table, known, .. } => {
+            let name = table.rsplit('.').next().unwrap_or(table);
+            let names = known.iter().map(|known| known.rsplit('.').next().unwrap_or(known));
+            let near = lifeboat_plan::nearest(name, names);
+            let near: Vec<&str> = known
+                .iter()
+                .filter(|known| near.is_some_and(|near| known.rsplit('.').next() == Some(near)))
+                .map(String::as_str)
+                .collect();
+            match (near.is_empty(), known.is_empty()) {
+                (false, _) => format!("did you mean {}?", near.join(" or ")),
+                (true, false) => format!(
+                    "the tables are: {}{}",
+                    known.iter().take(TABLES_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", "),
+                    if known.len() > TABLES_SHOWN { ", and more" } else { "" }
+                ),
+                (true, true) => "search without --table: what has no name is told by its file".to_owned(),
+            }
+        }
+        SearchError::Nothing { .. } => "what came later is not known: is `lifeboat status` well? Else give \
+            other bounds, or leave --from and --to out"
+            .to_owned(),
+        SearchError::Several { .. } => "add --system with one of them".to_owned(),
+        _ => return anyhow::Error::new(error).context("nothing was searched"),
+    };
+    let error: anyhow::Error = anyhow::Error::new(error).context("nothing was searched");
+    Err::<(), _>(error).next(next).expect_err("it is one")
 }
 
 /// Asks the server, if it still answers, what tables are called that were made since the last snapshot.
@@ -158,14 +217,15 @@ fn view(finding: &Finding) -> FindingView {
     }
 }
 
-fn human(service: &ServiceName, report: &SearchReport, style: &Style) -> String {
+fn human(service: &ServiceName, request: &SearchRequest, report: &SearchReport, style: &Style) -> String {
     let mut out = String::new();
+    let way_back = |finding: &Finding| {
+        let target = clean(&finding.target.to_string());
+        format!("  before it: lifeboat restore {service} --to {target} --into DIR --start\n")
+    };
     for finding in &report.findings {
         out.push_str(&format!("{}\n", style.paint(Tone::Strong, &describe(finding))));
-        out.push_str(&format!(
-            "  before it: lifeboat restore {service} --to {} --into DIR --start\n",
-            clean(&finding.target.to_string())
-        ));
+        out.push_str(&way_back(finding));
     }
     for hole in &report.holes {
         out.push_str(&format!(
@@ -173,13 +233,39 @@ fn human(service: &ServiceName, report: &SearchReport, style: &Style) -> String 
             style.paint(Tone::Bad, &format!("not searched, for the vault lacks it: {hole}"))
         ));
     }
-    let searched: Vec<String> = report.searched.iter().map(ToString::to_string).collect();
-    let found = match report.findings.len() {
-        0 => "nothing that dropped, truncated or changed so many rows".to_owned(),
-        count => format!("{count} found"),
-    };
-    out.push_str(&format!("timeline {}, {}: {found}\n", report.timeline, searched.join(", ")));
+    let of = request.table.as_ref().map_or("one table".to_owned(), |table| clean(table));
+    let about = request.table.as_ref().map_or(String::new(), |table| format!(" of {}", clean(table)));
+    out.push_str(&match report.findings.len() {
+        0 => format!(
+            "nothing{about} was dropped or truncated, and no transaction deleted, updated or inserted {} rows of \
+             {of} (--min-rows)\n",
+            request.min_rows
+        ),
+        count => format!("{count} found; told from {} rows of {of} on (--min-rows)\n", request.min_rows),
+    });
+    for finding in report.most_deleted.iter().chain(&report.most_updated) {
+        let line = format!("the most below that: {}", describe(finding));
+        out.push_str(&format!("{}\n{}", style.paint(Tone::Doubtful, &line), way_back(finding)));
+    }
+    out.push_str(&format!("{}\n", searched(report)));
     out
+}
+
+/// Where was looked, and up to when.
+fn searched(report: &SearchReport) -> String {
+    let ranges: Vec<String> = report.searched.iter().map(ToString::to_string).collect();
+    let commits = match (report.first_commit, report.last_commit) {
+        (Some(first), Some(last)) => {
+            format!("its commits are of {} to {}", show::precise(first), show::precise(last))
+        }
+        _ => "nothing committed in it".to_owned(),
+    };
+    let end = match (report.to_the_end, report.ended_by.is_some() || report.is_cut) {
+        (_, true) => "; it was not searched to its end",
+        (true, _) => "; there the vault's WAL ends, and what came later is not known",
+        (false, _) => "",
+    };
+    format!("searched: {} of timeline {}; {commits}{end}", ranges.join(", "), report.timeline)
 }
 
 /// A transaction in a sentence.

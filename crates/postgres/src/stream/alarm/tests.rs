@@ -27,7 +27,7 @@ fn all() -> Vec<Alarm> {
         Alarm::SlotUnwatched { reason: reason.clone() },
         Alarm::StandbySlot { standby: text("host=standby"), reason: reason.clone() },
         Alarm::VaultUnavailable { since: since(), reason: reason.clone() },
-        Alarm::CopyAway { copy: text("s3://backups"), reason: reason.clone() },
+        Alarm::CopyAway { copy: text("s3://backups"), reason: reason.clone(), only: false },
         Alarm::Disconnected { since: since(), reason: reason.clone() },
         Alarm::UnfitServer { endpoint, reason },
     ]
@@ -121,11 +121,19 @@ fn a3_an_alarm_that_stands_is_told_once() {
 fn a3_each_copy_has_an_alarm_of_its_own_and_the_last_clears_the_kind() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let board = Board::new(sink(&told));
-    let away = |copy: &str| Alarm::CopyAway { copy: copy.to_owned(), reason: "away".to_owned() };
+    let away = |copy: &str| Alarm::CopyAway { copy: copy.to_owned(), reason: "away".to_owned(), only: false };
     board.raise(away("one"));
     board.raise(away("two"));
     board.clear_for(AlarmKind::CopyAway, "one");
     assert_eq!(*told.lock().unwrap(), [StreamEvent::Raised(away("one")), StreamEvent::Raised(away("two"))]);
     board.clear_for(AlarmKind::CopyAway, "two");
     assert_eq!(told.lock().unwrap().last(), Some(&StreamEvent::Cleared(AlarmKind::CopyAway)));
+}
+
+#[test]
+fn a2_where_there_is_one_copy_no_others_are_said_to_go_on() {
+    let away =
+        |only| Alarm::CopyAway { copy: "here".to_owned(), reason: "away".to_owned(), only }.to_string();
+    assert!(away(false).contains("The others go on"), "{}", away(false));
+    assert!(away(true).contains("only copy") && !away(true).contains("others"), "{}", away(true));
 }
