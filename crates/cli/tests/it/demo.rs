@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// The demonstration in a directory.
 fn demo(installation: &Installation, directory: &Path) -> Command {
@@ -60,24 +60,29 @@ fn look_around(report: &Value) {
     assert!(told("lifeboat restore ").contains("--start"));
 }
 
+/// The process that `postmaster.pid` names in the demonstration's first data directory, once it `will_do`: the one
+/// that `initdb` runs has a negative number.
+fn first_server(child: &mut Child, directory: &Path, will_do: impl Fn(i32) -> bool) -> Pid {
+    loop {
+        assert_eq!(child.try_wait().unwrap(), None, "it ended too early");
+        let made = std::fs::read_dir(directory).unwrap().next();
+        let file = made.map(|made| made.unwrap().path().join("production/postmaster.pid"));
+        let text = file.and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
+        let number = text.lines().next().and_then(|pid| pid.parse::<i32>().ok());
+        if let Some(pid) = number.filter(|pid| will_do(*pid)).and_then(|pid| Pid::from_raw(pid.abs())) {
+            return pid;
+        }
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn q3_asked_to_stop_it_leaves_neither_servers_nor_files() {
     let scratch = scratch_directory();
     for signal in [Signal::TERM, Signal::INT] {
         let mut command = demo(&Installation::newest(), scratch.path());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let server = loop {
-            assert_eq!(child.try_wait().unwrap(), None, "it ended too early");
-            let made = std::fs::read_dir(scratch.path()).unwrap().next();
-            let file = made.map(|made| made.unwrap().path().join("production/postmaster.pid"));
-            let text = file.and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
-            // The one that `initdb` runs has a negative number.
-            let number = text.lines().next().and_then(|pid| pid.parse::<i32>().ok());
-            if let Some(pid) = number.filter(|pid| *pid > 0).and_then(Pid::from_raw) {
-                break pid;
-            }
-            std::thread::yield_now();
-        };
+        let server = first_server(&mut child, scratch.path(), |pid| pid > 0);
         kill_process(Pid::from_child(&child), signal).unwrap();
         let output = child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
@@ -86,6 +91,21 @@ fn q3_asked_to_stop_it_leaves_neither_servers_nor_files() {
         assert!(test_kill_process(server).is_err(), "its server runs on");
         assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "{said}");
     }
+}
+
+#[test]
+fn g1_asked_a_second_time_it_ends_at_once_whatever_it_does() {
+    let scratch = scratch_directory();
+    let mut command = demo(&Installation::newest(), scratch.path());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // It waits for `initdb`, and looks at nothing else.
+    let backend = first_server(&mut child, scratch.path(), |pid| pid < 0);
+    for signal in [Signal::TERM, Signal::INT] {
+        kill_process(Pid::from_child(&child), signal).unwrap();
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    // It may have ended by itself.
+    let _ = kill_process(backend, Signal::KILL);
 }
 
 #[test]
