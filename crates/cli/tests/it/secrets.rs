@@ -36,9 +36,13 @@ impl Planted {
         for secret in &self.secrets {
             let mut grep = Command::new("grep");
             grep.args(["--recursive", "--text", "--files-with-matches", "--devices=skip", "--fixed-strings"]);
-            let found = grep.args(["-e", secret]).arg(place).output().unwrap();
-            // 1: it has looked, and there is nothing.
-            assert_eq!(found.status.code(), Some(1), "in {}", String::from_utf8_lossy(&found.stdout));
+            let found = grep.env("LC_ALL", "C").args(["-e", secret]).arg(place).output().unwrap();
+            assert!(found.stdout.is_empty(), "in {}", String::from_utf8_lossy(&found.stdout));
+            // 1: it has looked, and there is nothing. 2: it could not look; a server that runs takes files away.
+            let said = String::from_utf8_lossy(&found.stderr);
+            let only_gone = said.lines().all(|line| line.ends_with("No such file or directory"));
+            let code = found.status.code();
+            assert!(code == Some(1) || code == Some(2) && !said.is_empty() && only_gone, "{code:?}: {said}");
             let names = Command::new("find").arg(place).output().unwrap();
             assert!(!String::from_utf8_lossy(&names.stdout).contains(secret));
         }
