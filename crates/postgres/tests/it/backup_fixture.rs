@@ -48,7 +48,8 @@ impl Bench {
 
     /// The vault of another process's bench, of one copy, which stays that process's own.
     pub async fn reopen(place: &Path) -> Self {
-        let scratch = scratch_directory();
+        // Below the other's, which removes it: this process is going to be killed.
+        let scratch = tempfile::tempdir_in(place).unwrap();
         let store = address::open(&format!("file://{}", place.join("copy0").display()), false, &|_| None);
         let store = FaultyStore::new(store.unwrap(), FaultPlan::none());
         let copies = Copies::new(vec![VaultCopy::new("copy0", None, Arc::new(store.clone()))], 1);

@@ -9,6 +9,7 @@ use lifeboat_vault::layer::{FileEntry, FileKind, LayerWriter};
 use lifeboat_vault::point::{RestorePoint, new_id};
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
@@ -199,6 +200,7 @@ async fn r3_a_restore_killed_anywhere_goes_on_and_gives_the_same_directory() {
     let (bench, point, whole) = prepared(1).await;
     let place = bench.scratch.path();
     std::fs::write(place.join("point.json"), serde_json::to_vec(&point).unwrap()).unwrap();
+    let mut killed = 0;
     for delta in [false, true] {
         let into = place.join("into");
         for moment in MOMENTS {
@@ -206,6 +208,8 @@ async fn r3_a_restore_killed_anywhere_goes_on_and_gives_the_same_directory() {
             child.args(["--exact", "restore_faults::a_restore_that_kills_itself", "--ignored"]);
             child.env(KILL_WHEN, format!("{delta} {moment}")).env(KILL_PLACE, place);
             let status = child.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+            assert!(status.success() || status.signal() == Some(9), "{moment}: {status}");
+            killed += usize::from(!status.success());
             // It may have been faster than the one who kills; then it is whole.
             if is_startable(&into) {
                 assert_same_tree(&into, &whole);
@@ -220,6 +224,7 @@ async fn r3_a_restore_killed_anywhere_goes_on_and_gives_the_same_directory() {
         restored(&options).await.unwrap_or_else(|error| panic!("delta {delta}: {}", said(&error)));
         assert_same_tree(&into, &whole);
     }
+    assert!(killed > 0);
 }
 
 /// Not a test: what the one above starts.

@@ -302,25 +302,25 @@ fn timelines_that_no_kept_point_reaches_go_and_the_newest_stays() {
 #[test]
 fn a1_from_a_point_kept_onwards_every_byte_stays_on_every_timeline_that_it_reaches() {
     // 1 ─┬───┬──── (points at 0, 4)
-    //    │   ├ 3 from segment 6 ── 4 from segment 8
-    //    └ 2 from segment 2 ── 5 from segment 3
+    //    │   ├ 4 from segment 6 ── 5 from segment 8
+    //    └ 2 from segment 2 ── 3 from segment 3
     let mut facts = hourly(10);
     facts.points.retain(|p| ["p00000", "p00004"].contains(&p.id.as_str()));
     timeline(&mut facts, 2, "1\t0/200080\tx\n", 2..6);
-    timeline(&mut facts, 3, "1\t0/600080\tx\n", 6..11);
-    timeline(&mut facts, 4, "1\t0/600080\tx\n\n3\t0/800080\tx\n", 8..12);
-    timeline(&mut facts, 5, "1\t0/200080\tx\n\n2\t0/300080\tx\n", 3..7);
+    timeline(&mut facts, 3, "1\t0/200080\tx\n\n2\t0/300080\tx\n", 3..7);
+    timeline(&mut facts, 4, "1\t0/600080\tx\n", 6..11);
+    timeline(&mut facts, 5, "1\t0/600080\tx\n\n4\t0/800080\tx\n", 8..12);
     let last = Policy { last: Some(1), ..policy() };
     // Whether by a window or by a pin.
     let verdicts = decide(&facts, &last, at(10));
     assert_eq!(kept(&verdicts), ["p00004"]);
     assert_eq!(wal_left(&facts, &verdicts, 1), [4, 5, 6, 7, 8, 9, 10, 11]);
-    assert_eq!(wal_left(&facts, &verdicts, 3), [6, 7, 8, 9, 10]);
-    assert_eq!(wal_left(&facts, &verdicts, 4), [8, 9, 10, 11]);
+    assert_eq!(wal_left(&facts, &verdicts, 4), [6, 7, 8, 9, 10]);
+    assert_eq!(wal_left(&facts, &verdicts, 5), [8, 9, 10, 11]);
     assert_eq!(wal_left(&facts, &verdicts, 2), [] as [u64; 0]);
     facts.pins.push(pin(Purpose::Restore, Some("p00000"), at(10)));
     let verdicts = decide(&facts, &last, at(10));
-    for (number, expected) in [(1, 0..12), (2, 2..6), (3, 6..11), (4, 8..12), (5, 3..7)] {
+    for (number, expected) in [(1, 0..12), (2, 2..6), (3, 3..7), (4, 6..11), (5, 8..12)] {
         assert_eq!(wal_left(&facts, &verdicts, number), expected.collect::<Vec<_>>(), "timeline {number}");
     }
 }
