@@ -1,5 +1,5 @@
 //! A plan's text, for fuzzing: any bytes in, nothing out, no panic (P2), no more held than the limits of
-//! [`crate::yaml`] allow (Y1).
+//! `yaml` allow (Y1).
 
 use crate::{MAX_FINDINGS, Plan, load, render};
 
