@@ -7,7 +7,7 @@
 //!   disk that is not mounted.
 
 use crate::away::{Away, NO_VAULT, OTHER_VAULT};
-use crate::failure::Next;
+use crate::failure::guided;
 use anyhow::Context;
 use bytes::Bytes;
 use lifeboat_base::error_chain;
@@ -154,7 +154,7 @@ pub fn advised(error: OpenVaultError) -> anyhow::Error {
         }
         _ => return error.into(),
     };
-    Err::<(), _>(error).next(next).expect_err("it is one")
+    guided(error, next)
 }
 
 /// A place, open, and the header that it has.

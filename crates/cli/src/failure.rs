@@ -32,8 +32,13 @@ pub trait Next<T> {
 
 impl<T, E: Into<anyhow::Error>> Next<T> for Result<T, E> {
     fn next(self, next: impl Into<String>) -> anyhow::Result<T> {
-        self.map_err(|error| anyhow::Error::new(Guided { error: error.into(), next: next.into() }))
+        self.map_err(|error| guided(error, next))
     }
+}
+
+/// An error with what to do next.
+pub fn guided(error: impl Into<anyhow::Error>, next: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(Guided { error: error.into(), next: next.into() })
 }
 
 /// Whether an error says what to do next.

@@ -8,12 +8,9 @@ use crate::settings::Settings;
 use anyhow::Context;
 use jiff::Timestamp;
 use lifeboat_base::ServiceName;
-use lifeboat_postgres::restore::MARKER_FILE;
 use lifeboat_vault::journal::{self, Record, Scope};
 use lifeboat_vault::{Vault, lease};
-use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 /// A service's backups: the scope of their lease too.
@@ -53,17 +50,6 @@ fn user_name(uid: u32) -> Option<String> {
 pub async fn note(vault: &Vault, scope: &Scope, kind: &str, data: serde_json::Value) -> anyhow::Result<()> {
     let appended = journal::append_shared(vault, scope, &actor(), kind, data).await;
     appended.with_context(|| format!("`{kind}` was not journalled")).map(drop)
-}
-
-/// The service that a directory was restored of; what says so goes when its server opens.
-#[must_use]
-pub fn restored_service(directory: &Path) -> Option<ServiceName> {
-    #[derive(Deserialize)]
-    struct FirstLine {
-        service: ServiceName,
-    }
-    let text = std::fs::read_to_string(directory.join(MARKER_FILE)).ok()?;
-    Some(serde_json::from_str::<FirstLine>(text.lines().next()?).ok()?.service)
 }
 
 /// Journals something of a restored server, by a command that needs no vault: what goes wrong is warned of.

@@ -4,6 +4,7 @@ use crate::journal;
 use crate::settings::{Opened, PlanFile, Settings};
 use anyhow::Context;
 use lifeboat_vault::{Reach, Vault, WriteError, names};
+use tokio::task::JoinSet;
 
 /// The event that says which plan is in force.
 const STORED: &str = "plan.stored";
@@ -47,18 +48,11 @@ pub async fn renew(settings: &Settings, opened: &Opened) {
 
 /// As [`renew`], beside what must not wait for a vault that is away; it ends with what is returned.
 #[must_use]
-pub fn renew_beside(settings: &Settings, opened: &Opened) -> AbortOnDropHandle {
+pub fn renew_beside(settings: &Settings, opened: &Opened) -> JoinSet<()> {
     let (settings, opened) = (settings.clone(), opened.clone());
-    AbortOnDropHandle(tokio::spawn(async move { renew(&settings, &opened).await }))
-}
-
-/// A task that ends with its owner.
-pub struct AbortOnDropHandle(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDropHandle {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    let mut beside = JoinSet::new();
+    beside.spawn(async move { renew(&settings, &opened).await });
+    beside
 }
 
 /// The plan that was stored last.

@@ -208,7 +208,10 @@ pub async fn find(opened: &Opened, id: &str) -> anyhow::Result<RestorePoint> {
         None => (None, id),
     };
     let services = match of {
-        Some(service) => vec![service],
+        Some(service) => {
+            must_be_known(opened, &service).await?;
+            vec![service]
+        }
         None => services(opened).await?,
     };
     let mut found = Vec::new();

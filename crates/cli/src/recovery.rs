@@ -9,11 +9,12 @@
 use crate::helper::{self, HelperFor};
 use crate::pin::{Pinned, pin};
 use crate::progress::{Progress, Reading};
-use crate::settings::{Opened, Settings};
+use crate::settings::{Opened, Settings, planned_user};
 use crate::signals::{self, Stopped};
 use anyhow::Context;
 use jiff::Timestamp;
 use lifeboat_base::{Lsn, Timeline, format_duration};
+use lifeboat_plan::Postgres;
 use lifeboat_postgres::fetch;
 use lifeboat_postgres::restore::{
     self, Recovery, RestoreError, RestoreOptions, RestorePlan, RestoreProgress, Stop,
@@ -34,7 +35,7 @@ const HELPER_IDLE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// The configuration of our own, in a restored directory.
 const CONFIGURATION: &str = "lifeboat.conf";
 /// The role that most clusters are made with.
-pub const USUAL_SUPERUSER: &str = "postgres";
+const USUAL_SUPERUSER: &str = "postgres";
 
 /// What is to be recovered, and where.
 #[derive(Debug, Clone)]
@@ -216,11 +217,10 @@ impl Hold {
 /// Whether an error says that somebody asked us to stop, and that nothing is wrong.
 #[must_use]
 pub fn was_stopped(error: &anyhow::Error) -> bool {
-    error.is::<Stopped>()
-        || error.chain().any(|cause| {
-            let restore = cause.downcast_ref::<RestoreError>();
-            cause.is::<Stopped>() || restore.is_some_and(|error| matches!(error, RestoreError::Cancelled))
-        })
+    error.chain().any(|cause| {
+        let restore = cause.downcast_ref::<RestoreError>();
+        cause.is::<Stopped>() || restore.is_some_and(|error| matches!(error, RestoreError::Cancelled))
+    })
 }
 
 /// Carries it out, with progress; asked to stop, it stops where it can be taken up again.
@@ -301,16 +301,20 @@ pub fn installation(major: u32) -> anyhow::Result<Installation> {
     Ok(server::find(Some(major))?)
 }
 
-/// Roles to log in as: those that are known, the usual superuser, then whoever the plan connects as.
 fn users(opened: &Opened, point: &RestorePoint, known: &[String]) -> Vec<String> {
-    let planned = opened.postgres(&point.service).ok().and_then(crate::settings::planned_user);
-    let mut users = known.to_vec();
-    for user in [USUAL_SUPERUSER.to_owned()].into_iter().chain(planned) {
-        if !users.contains(&user) {
-            users.push(user);
+    login_roles(known, opened.postgres(&point.service).ok())
+}
+
+/// Roles to log in as, the best first: those that are known, the usual superuser, then whoever the plan connects as.
+#[must_use]
+pub fn login_roles(known: &[String], postgres: Option<&Postgres>) -> Vec<String> {
+    let mut roles = known.to_vec();
+    for role in [USUAL_SUPERUSER.to_owned()].into_iter().chain(postgres.and_then(planned_user)) {
+        if !roles.contains(&role) {
+            roles.push(role);
         }
     }
-    users
+    roles
 }
 
 /// Waits until the server is paused where it should be, telling how far replay is. Asked to stop, it stops the

@@ -4,7 +4,7 @@
 //! The vault: `--vault`, else the plan's copies.
 
 use crate::copies::{self, CopySpec};
-use crate::failure::{Next, is_guided};
+use crate::failure::{Next, guided, is_guided};
 use crate::output::Output;
 use crate::secrets;
 use anyhow::{Context, anyhow};
@@ -116,7 +116,7 @@ impl Settings {
             told.away.join(" and "),
             others.join(" ")
         );
-        Err::<(), _>(error).next(next).expect_err("it is one")
+        guided(error, next)
     }
 
     /// The plan's file: named, or here.

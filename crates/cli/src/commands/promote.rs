@@ -10,13 +10,13 @@ use crate::failure::Next;
 use crate::journal;
 use crate::output::{Exit, Tone, clean};
 use crate::production;
-use crate::recovery::{USUAL_SUPERUSER, quoted};
-use crate::settings::{Settings, planned_user};
+use crate::recovery::{login_roles, quoted};
+use crate::settings::Settings;
 use anyhow::{Context, anyhow, bail};
 use lifeboat_base::Lsn;
 use lifeboat_postgres::client::{Connection, Conninfo, Purpose};
 use lifeboat_postgres::fetch;
-use lifeboat_postgres::restore::{MARKER_FILE, end_recovery, left_in, link_made_by_replay};
+use lifeboat_postgres::restore::{Left, end_recovery, left_in, link_made_by_replay};
 use lifeboat_postgres::server::conninfo_value;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -65,16 +65,16 @@ struct Promoted {
 /// If it is not open afterwards.
 pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<Exit> {
     let directory = std::path::absolute(&args.directory).context("the directory has no absolute path")?;
-    if !directory.join(MARKER_FILE).exists() {
+    let Some(left) = left_in(&directory) else {
         return Err(anyhow!(
             "{} was not made by `lifeboat restore`, or is open already",
             directory.display()
         ))
         .next("for other servers there is pg_ctl promote");
-    }
-    let (address, mut sql) = connect(settings, args, &directory).await?;
+    };
+    let (address, mut sql) = connect(settings, args, &directory, &left).await?;
     let opened_at = must_wait_at_its_target(&mut sql).await?;
-    must_be_alone(settings, args, &directory).await?;
+    must_be_alone(settings, args, &directory, &left).await?;
     link_made_by_replay(&directory).context("the server was not opened")?;
     let row = sql.query_one(&format!("SELECT pg_promote(true, {})", LIMIT.as_secs())).await;
     let row = row.context("the server was not promoted")?;
@@ -84,16 +84,13 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<Exit> {
     while sql.is_in_recovery().await.context("the server ended while it was promoted")? {
         tokio::time::sleep(POLL).await;
     }
-    let service = journal::restored_service(&directory);
     end_recovery(&directory)
         .context("the server is open, but production's own settings were not put back")?;
     let row = sql.query_one("SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)").await?;
     let timeline = u32::from_str_radix(row.at(0).unwrap_or_default(), 16).unwrap_or(0);
     sql.close().await;
-    if let Some(service) = service {
-        let data = serde_json::json!({ "into": directory, "openedAt": opened_at, "timeline": timeline });
-        journal::note_beside(settings, &service, "restore.promoted", data).await;
-    }
+    let data = serde_json::json!({ "into": directory, "openedAt": opened_at, "timeline": timeline });
+    journal::note_beside(settings, &left.service, "restore.promoted", data).await;
     let promoted = Promoted { directory, address, opened_at, timeline };
     settings.output.result("promote", &promoted, |style| {
         let text = format!("open for writing from {opened_at} on, timeline {timeline}");
@@ -104,9 +101,13 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<Exit> {
 }
 
 /// P3.
-async fn must_be_alone(settings: &Settings, args: &Args, directory: &Path) -> anyhow::Result<()> {
+async fn must_be_alone(
+    settings: &Settings,
+    args: &Args,
+    directory: &Path,
+    left: &Left,
+) -> anyhow::Result<()> {
     let system = fetch::cluster_in(directory).context("whose server it is cannot be read")?;
-    let left = left_in(directory).context("the restore's marker is gone")?;
     let plan = settings.plan_file().ok().flatten().map(|file| file.plan);
     let (output, is_wanted) = (&settings.output, args.beside_production);
     production::may_open_beside(output, plan.as_ref(), &left.service, system, is_wanted).await?;
@@ -114,9 +115,14 @@ async fn must_be_alone(settings: &Settings, args: &Args, directory: &Path) -> an
 }
 
 /// As the first of those who may be known to the server that it lets in.
-async fn connect(settings: &Settings, args: &Args, directory: &Path) -> anyhow::Result<(String, Connection)> {
+async fn connect(
+    settings: &Settings,
+    args: &Args,
+    directory: &Path,
+    left: &Left,
+) -> anyhow::Result<(String, Connection)> {
     let mut refused = None;
-    for user in users(settings, args, directory) {
+    for user in users(settings, args, left) {
         let address = address(directory, &user)?;
         let info = Conninfo::parse(&address, &|_| None).context("the server's socket cannot be named")?;
         match Connection::connect(&info, Purpose::Sql).await {
@@ -138,23 +144,14 @@ async fn connect(settings: &Settings, args: &Args, directory: &Path) -> anyhow::
 }
 
 /// Whom to connect as, the best first.
-fn users(settings: &Settings, args: &Args, directory: &Path) -> Vec<String> {
+fn users(settings: &Settings, args: &Args, left: &Left) -> Vec<String> {
     if let Some(user) = &args.user {
         return vec![user.clone()];
     }
-    let left = left_in(directory);
-    let mut users = left.as_ref().map(|left| left.users.clone()).unwrap_or_default();
     // A plan that is none, or is not here, is no reason to leave a service closed.
     let plan = settings.plan_file().ok().flatten();
-    let planned = plan
-        .zip(left)
-        .and_then(|(file, left)| planned_user(file.plan.service(&left.service)?.postgres.as_ref()?));
-    for user in [USUAL_SUPERUSER.to_owned()].into_iter().chain(planned) {
-        if !users.contains(&user) {
-            users.push(user);
-        }
-    }
-    users
+    let postgres = plan.as_ref().and_then(|file| file.plan.service(&left.service)?.postgres.as_ref());
+    login_roles(&left.users, postgres)
 }
 
 /// How to reach the server in a directory: its `postmaster.pid` says.

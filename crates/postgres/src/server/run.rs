@@ -178,7 +178,7 @@ impl Server {
     }
 
     /// Logs in as this role from now on, before any other.
-    pub fn log_in_as(&mut self, user: &str) {
+    fn log_in_as(&mut self, user: &str) {
         self.users.retain(|other| other != user);
         self.users.insert(0, user.to_owned());
     }

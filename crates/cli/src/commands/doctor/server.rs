@@ -122,8 +122,8 @@ impl Patient<'_> {
         let found = match sees_all {
             true => format!("{role} may see settings, slots, and whether commits wait for the vault"),
             false => format!(
-                "{role} may not see all settings, nor whether commits wait for the vault: the stream then gathers WAL \
-                 for up to 250 ms, which each waiting commit pays"
+                "{role} may not see all settings, nor whether commits wait for the vault: wherever \
+                 synchronous_standby_names names anyone, the stream then hurries as if they did, at production's cost"
             ),
         };
         findings.should("role sees", sees_all, found, &grant);

@@ -1,6 +1,6 @@
 //! `lifeboat wal search`: what destroyed the data, and when; with the command that recovers to right before it.
 
-use crate::failure::Next;
+use crate::failure::guided;
 use crate::output::{Exit, Style, Tone, clean};
 use crate::points;
 use crate::progress::{Progress, Reading};
@@ -189,8 +189,7 @@ fn advised(error: SearchError) -> anyhow::Error {
         SearchError::Several { .. } => "add --system with one of them".to_owned(),
         _ => return anyhow::Error::new(error).context("nothing was searched"),
     };
-    let error: anyhow::Error = anyhow::Error::new(error).context("nothing was searched");
-    Err::<(), _>(error).next(next).expect_err("it is one")
+    guided(anyhow::Error::new(error).context("nothing was searched"), next)
 }
 
 /// Asks the server, if it still answers, what tables are called that were made since the last snapshot.
