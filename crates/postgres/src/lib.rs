@@ -17,5 +17,5 @@ pub mod slot;
 pub mod stream;
 pub mod target;
 pub mod verify;
-mod view;
+pub mod view;
 pub mod window;

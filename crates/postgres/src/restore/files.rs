@@ -110,20 +110,26 @@ async fn finish(options: &RestoreOptions, shared: Shared) -> Result<(), RestoreE
         // Its pack was written by an earlier try, which kept it back.
         None => read_control(&reader).await?,
     };
-    write_small(&root.join(BACKUP_LABEL_FILE), options.point.backup_label.as_bytes(), owner)?;
-    remove(&root.join(TABLESPACE_MAP_FILE))?;
-    set_aside(&root, owner)?;
-    write_small(&root.join(AUTO_CONF), options.recovery.auto_conf().as_bytes(), owner)?;
+    prepare(&root, options)?;
     let parsed = ControlFile::parse(&control)
         .map_err(|error| RestoreError::Unsupported(format!("the layer's {PG_CONTROL_PATH}: {error}")))?;
     configure(&root, &parsed, DEFAULT_PORT, owner).map_err(failed(&root))?;
-    remove(&root.join(STANDBY_FILE))?;
-    write_small(&root.join(SIGNAL_FILE), b"", owner)?;
     sync(&roots)?;
     recorded.marker.done(&recorded.packs).map_err(failed(&root))?;
     write_small(&root.join(PG_CONTROL_PATH), &control, owner)?;
     sync(&roots)?;
     recorded.marker.finished().map_err(failed(&root))
+}
+
+/// What makes a server recover from the restore point, to where it was asked to be.
+pub(crate) fn prepare(root: &Path, options: &RestoreOptions) -> Result<(), RestoreError> {
+    let owner = options.owner;
+    write_small(&root.join(BACKUP_LABEL_FILE), options.point.backup_label.as_bytes(), owner)?;
+    remove(&root.join(TABLESPACE_MAP_FILE))?;
+    set_aside(root, owner)?;
+    write_small(&root.join(AUTO_CONF), options.recovery.auto_conf().as_bytes(), owner)?;
+    remove(&root.join(STANDBY_FILE))?;
+    write_small(&root.join(SIGNAL_FILE), b"", owner)
 }
 
 /// Keeps production's own settings, without stale recovery ones, for after the recovery. Once: a restore that
@@ -238,7 +244,7 @@ fn write_pack(shared: &Shared, pack: &OpenedPack) -> Result<(), PackFailure> {
     Ok(())
 }
 
-fn open_file(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<File, RestoreError> {
+pub(crate) fn open_file(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<File, RestoreError> {
     let is_new = !path.exists();
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(mode).open(path);
     let file = file.map_err(failed(path))?;
@@ -297,7 +303,7 @@ fn link_tablespaces(options: &RestoreOptions, plan: &RestorePlan) -> Result<(), 
     Ok(())
 }
 
-fn make_directory(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<(), RestoreError> {
+pub(crate) fn make_directory(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<(), RestoreError> {
     if !path.is_dir() {
         let missing: Vec<&Path> = path.ancestors().skip(1).take_while(|above| !above.exists()).collect();
         std::fs::create_dir_all(path).map_err(failed(path))?;
@@ -308,7 +314,7 @@ fn make_directory(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<(
     own(path, owner)
 }
 
-pub(super) fn write_small(path: &Path, bytes: &[u8], owner: Option<(u32, u32)>) -> Result<(), RestoreError> {
+pub(crate) fn write_small(path: &Path, bytes: &[u8], owner: Option<(u32, u32)>) -> Result<(), RestoreError> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
@@ -326,7 +332,7 @@ pub(super) fn remove(path: &Path) -> Result<(), RestoreError> {
     }
 }
 
-fn own(path: &Path, owner: Option<(u32, u32)>) -> Result<(), RestoreError> {
+pub(crate) fn own(path: &Path, owner: Option<(u32, u32)>) -> Result<(), RestoreError> {
     let Some((user, group)) = owner else { return Ok(()) };
     chown(path, Some(user), Some(group)).map_err(failed(path))
 }

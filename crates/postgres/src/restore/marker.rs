@@ -45,7 +45,7 @@ struct FirstLine {
 }
 
 impl Marker {
-    pub(super) fn new(point: &RestorePoint, delta: bool) -> Self {
+    pub(crate) fn new(point: &RestorePoint, delta: bool) -> Self {
         let (service, point) = (point.service.clone(), point.id.clone());
         Self { service, point, delta, packs_done: BTreeSet::new(), finished: false, users: Vec::new() }
     }
@@ -84,11 +84,11 @@ pub fn note_users(directory: &Path, users: &[String]) -> Result<(), Error> {
 }
 
 /// Writes the marker as restoring goes on.
-pub(super) struct MarkerWriter(File);
+pub(crate) struct MarkerWriter(File);
 
 impl MarkerWriter {
     /// Makes the marker, or goes on with it. `WouldBlock`: another restore holds it.
-    pub(super) fn open(directory: &Path, marker: &Marker) -> Result<Self, Error> {
+    pub(crate) fn open(directory: &Path, marker: &Marker) -> Result<Self, Error> {
         let path = directory.join(MARKER_FILE);
         let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
@@ -119,7 +119,7 @@ impl MarkerWriter {
     }
 
     /// Records that the directory is whole.
-    pub(super) fn finished(mut self) -> Result<(), Error> {
+    pub(crate) fn finished(mut self) -> Result<(), Error> {
         self.0.write_all(format!("{FINISHED}\n").as_bytes())?;
         self.0.sync_all()
     }

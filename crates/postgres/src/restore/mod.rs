@@ -15,7 +15,7 @@
 //! Deliberately absent: which moment to recover to (`target`), and running the server (`server`).
 
 mod delta;
-mod files;
+pub(crate) mod files;
 mod left;
 mod marker;
 mod room;
@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 pub use left::{Left, aim, left_in};
+pub(crate) use marker::MarkerWriter;
 pub use marker::{MARKER_FILE, Marker, note_users};
 pub use settings::{Recovery, Stop, end_recovery, strip_recovery_settings};
 pub use tablespaces::link_made_by_replay;
@@ -40,7 +41,7 @@ pub use tablespaces::link_made_by_replay;
 /// Threads that open, decompress and write.
 pub const DEFAULT_WORKERS: usize = 2;
 /// Room that must be left beyond the files themselves: WAL to be replayed, and the server's own.
-const SPARE_BYTES: u64 = 256 << 20;
+pub(crate) const SPARE_BYTES: u64 = 256 << 20;
 /// Where tablespaces go that were not mapped elsewhere, below the data directory.
 pub(crate) const TABLESPACES_DIRECTORY: &str = "lifeboat_tablespaces";
 /// Where a server says that it runs.
@@ -333,7 +334,7 @@ pub(crate) fn running_server(directory: &Path) -> Option<i32> {
 }
 
 /// Whether the account that is to run the server gets to all its directories, before it is found out by its start.
-fn check_ways(options: &RestoreOptions, tablespaces: &BTreeMap<u32, PathBuf>) -> Result<(), RestoreError> {
+pub(crate) fn check_ways(options: &RestoreOptions, tablespaces: &BTreeMap<u32, PathBuf>) -> Result<(), RestoreError> {
     let Some((user, group)) = options.owner else { return Ok(()) };
     let ours = std::iter::once(&options.into).chain(tablespaces.values());
     // The directories themselves are given to the account, those above them are not.
@@ -349,7 +350,7 @@ fn check_ways(options: &RestoreOptions, tablespaces: &BTreeMap<u32, PathBuf>) ->
 }
 
 /// R5: every path is plain, and below the directory.
-fn check_paths(index: &LayerIndex) -> Result<(), RestoreError> {
+pub(crate) fn check_paths(index: &LayerIndex) -> Result<(), RestoreError> {
     for file in &index.files {
         let plain = file.path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
         if !plain || file.path.contains('\0') {
@@ -359,6 +360,6 @@ fn check_paths(index: &LayerIndex) -> Result<(), RestoreError> {
     Ok(())
 }
 
-fn has_entries(path: &Path) -> bool {
+pub(crate) fn has_entries(path: &Path) -> bool {
     std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some())
 }

@@ -1,15 +1,33 @@
 //! Views: a data directory that is there at once, and whose pages come from the vault as they are read
 //! (`docs/decisions/0015-views.md`).
 //!
-//! What is here is the part that must be trusted: the overlay, which keeps what was written, what was fetched and
-//! what became durable apart. The file system before it, and the vault behind it, are not here yet.
-#![cfg_attr(not(test), expect(dead_code, reason = "the file system that uses it comes next"))]
+//! ```text
+//! server ─▶ FUSE (fs, nodes) ─▶ overlay (presence, record) ─▶ the directory behind it (disk)
+//!                                   └─▶ the restore point (pages) ─▶ vault
+//! ```
+//!
+//! [`plan`] looks, [`create`] makes the view, [`View::show`] shows it, [`View::hydrate`] fetches what nobody asked
+//! for yet, and [`View::finish`] leaves a plain data directory. A view that was killed, or whose machine was, is
+//! shown again.
 
+mod birth;
+pub mod control;
 mod disk;
+mod fs;
+mod hydrate;
+mod nodes;
 mod overlay;
+mod pages;
+mod place;
 mod presence;
 mod record;
+mod show;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]
 mod tests;
+
+pub use birth::{ViewPlan, create, plan};
+pub use pages::{AWAY_LIMIT, Happened, Listener};
+pub use place::{About, Place};
+pub use show::{Status, View, ViewError, discard, is_possible, put_in_place, unmount};

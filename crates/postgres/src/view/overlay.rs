@@ -10,22 +10,30 @@
 //!   in this life or after a power cut, once an operation that says so was durable.
 //! - **O3 nothing is made up.** A page that cannot be fetched is an error, never zeros.
 //! - **O4 written pages win.** What is fetched fills only what nobody has written meanwhile.
+//! - **O5 no start by mistake.** `global/pg_control` lies beside the data until all of it is there.
 //!
 //! Deliberately absent: names, modes and owners, which are the file system's below; and FUSE.
 
 use super::disk::{Disk, DiskFile, How};
 use super::presence::{Presence, Runs};
 use super::record::{Entry, Record, What};
-use lifeboat_pgformat::PAGE_SIZE_BYTES;
+use lifeboat_pgformat::{PAGE_SIZE_BYTES, PG_CONTROL_PATH};
 use std::collections::HashMap;
 use std::io::{Error, ErrorKind, Result};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 const PAGE_BYTES: u64 = PAGE_SIZE_BYTES as u64;
 /// Where the data directory lies on the overlay's disk.
 pub(super) const DATA: &str = "data";
+
+/// Where `global/pg_control` lies meanwhile (O5).
+pub(super) const CONTROL: &str = "control";
+/// Locks of fetches under way: whoever wants the same frame waits for it.
+const STRIPES: usize = 64;
+/// Pages that share a lock, a frame's.
+const STRIPE_PAGES: u32 = 16;
 
 /// Where pages come from that are not in the overlay.
 pub(super) trait Base: Send + Sync + 'static {
@@ -51,7 +59,7 @@ pub(super) struct BaseFile {
 /// An open file.
 #[derive(Debug)]
 pub(super) struct Handle<F> {
-    file: F,
+    pub(super) file: F,
     /// Its number, if it is one of the restore point's.
     number: Option<u32>,
 }
@@ -68,6 +76,8 @@ struct Tracked {
     is_gone: AtomicBool,
     /// And that is on record.
     is_gone_saved: AtomicBool,
+    /// A sync that nobody asked for failed: the next one that somebody asks for says so (O1).
+    is_failure_owed: AtomicBool,
 }
 
 pub(super) struct Overlay<D: Disk, B> {
@@ -76,6 +86,18 @@ pub(super) struct Overlay<D: Disk, B> {
     files: Vec<Tracked>,
     numbers: HashMap<String, u32>,
     record: Mutex<Record<D::File>>,
+    fetching: [Mutex<()>; STRIPES],
+    /// Held while a name comes to stand for another file: nobody opens the new one for the old (O2).
+    names: RwLock<()>,
+}
+
+/// How much of the restore point is here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Filled {
+    /// Pages that are needed and here.
+    pub(super) here: u64,
+    /// Pages that are needed.
+    pub(super) needed: u64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -86,8 +108,9 @@ fn pages_of(length: u64) -> u32 {
     u32::try_from(length.div_ceil(PAGE_BYTES)).unwrap_or(u32::MAX)
 }
 
-fn data_path(path: &str) -> String {
-    format!("{DATA}/{path}")
+/// Where on the overlay's disk a file of the data directory lies.
+pub(super) fn place_of(path: &str) -> String {
+    if path == PG_CONTROL_PATH { CONTROL.to_owned() } else { format!("{DATA}/{path}") }
 }
 
 fn broken(what: &str) -> Error {
@@ -121,7 +144,7 @@ impl<D: Disk, B: Base> Overlay<D, B> {
         })?;
         let overlay = Self::new(disk, base, files, presences, record);
         for (file, tracked) in files.iter().zip(&overlay.files) {
-            match overlay.disk.open(&data_path(&file.path), How::Open) {
+            match overlay.disk.open(&place_of(&file.path), How::Open) {
                 // What was cut off before the power went shows nothing old, whatever it grows to.
                 Ok(found) => lock(&tracked.presence).cut(pages_of(found.len()?)),
                 Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -141,6 +164,7 @@ impl<D: Disk, B: Base> Overlay<D, B> {
             syncing: Mutex::new(()),
             is_settled: AtomicBool::new(false),
             is_gone: AtomicBool::new(false),
+            is_failure_owed: AtomicBool::new(false),
         };
         let numbers = (0..).zip(files).map(|(number, file)| (file.path.clone(), number)).collect();
         Self {
@@ -149,6 +173,8 @@ impl<D: Disk, B: Base> Overlay<D, B> {
             files: presences.into_iter().map(tracked).collect(),
             numbers,
             record: Mutex::new(record),
+            fetching: std::array::from_fn(|_| Mutex::new(())),
+            names: RwLock::new(()),
         }
     }
 
@@ -179,12 +205,14 @@ impl<D: Disk, B: Base> Overlay<D, B> {
     }
 
     pub(super) fn open_file(&self, path: &str) -> Result<Handle<D::File>> {
+        let _names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         let number = self.number_of(path);
-        Ok(Handle { file: self.disk.open(&data_path(path), How::Open)?, number })
+        Ok(Handle { file: self.disk.open(&place_of(path), How::Open)?, number })
     }
 
     /// Makes a new file. O2: nothing of one that had its name shows in it, even if the power goes now.
     pub(super) fn create_file(&self, path: &str, mode: u32) -> Result<Handle<D::File>> {
+        let _names = self.names.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(number) = self.numbers.get(path) {
             let tracked = &self.files[*number as usize];
             let is_gone = tracked.is_gone.load(Ordering::Acquire);
@@ -193,12 +221,13 @@ impl<D: Disk, B: Base> Overlay<D, B> {
                 tracked.is_gone_saved.store(true, Ordering::Release);
             }
         }
-        Ok(Handle { file: self.disk.open(&data_path(path), How::Create(mode))?, number: None })
+        Ok(Handle { file: self.disk.open(&place_of(path), How::Create(mode))?, number: None })
     }
 
     pub(super) fn unlink(&self, path: &str) -> Result<()> {
+        let _names = self.names.write().unwrap_or_else(PoisonError::into_inner);
         let number = self.number_of(path);
-        self.disk.unlink(&data_path(path))?;
+        self.disk.unlink(&place_of(path))?;
         if let Some(number) = number {
             self.files[number as usize].is_gone.store(true, Ordering::Release);
         }
@@ -214,8 +243,9 @@ impl<D: Disk, B: Base> Overlay<D, B> {
                 debug_assert_eq!(handle.number, Some(number));
             }
         }
+        let _names = self.names.write().unwrap_or_else(PoisonError::into_inner);
         let moved = self.number_of(from);
-        self.disk.rename(&data_path(from), &data_path(to))?;
+        self.disk.rename(&place_of(from), &place_of(to))?;
         if let Some(number) = moved {
             self.files[number as usize].is_gone.store(true, Ordering::Release);
         }
@@ -224,6 +254,11 @@ impl<D: Disk, B: Base> Overlay<D, B> {
 
     /// Fetches all that a file lacks, and makes it durable.
     pub(super) fn complete(&self, handle: &Handle<D::File>) -> Result<()> {
+        self.fetch_all(handle)?;
+        self.sync(handle)
+    }
+
+    fn fetch_all(&self, handle: &Handle<D::File>) -> Result<()> {
         if let Some(tracked) = self.tracked(handle.number) {
             loop {
                 let presence = lock(&tracked.presence);
@@ -232,7 +267,7 @@ impl<D: Disk, B: Base> Overlay<D, B> {
                 self.fill(handle, tracked, run.start)?;
             }
         }
-        self.sync(handle)
+        Ok(())
     }
 
     pub(super) fn read(&self, handle: &Handle<D::File>, buffer: &mut [u8], at: u64) -> Result<usize> {
@@ -241,8 +276,7 @@ impl<D: Disk, B: Base> Overlay<D, B> {
         loop {
             let missing = lock(&tracked.presence).missing(pages.clone());
             let Some(run) = missing.first() else { return handle.file.read_at(buffer, at) };
-            let fetched = self.fetch(handle.number, run.start)?;
-            match self.keep(handle, tracked, &fetched) {
+            match self.fill(handle, tracked, run.start) {
                 Ok(()) => {}
                 // A full disk is no reason not to answer.
                 Err(error) if is_full(&error) => return self.read_around(handle, tracked, buffer, at),
@@ -287,16 +321,9 @@ impl<D: Disk, B: Base> Overlay<D, B> {
     pub(super) fn write(&self, handle: &Handle<D::File>, data: &[u8], at: u64) -> Result<()> {
         let Some(tracked) = self.tracked(handle.number) else { return handle.file.write_at(data, at) };
         let pages = touched(at, data.len());
-        let end = at + data.len() as u64;
         loop {
             let mut presence = lock(&tracked.presence);
-            let is_partial = |page: u32| {
-                let begin = u64::from(page) * PAGE_BYTES;
-                begin < at || begin + PAGE_BYTES > end
-            };
-            let edges = [Some(pages.start), pages.end.checked_sub(1)];
-            let needed =
-                edges.into_iter().flatten().find(|page| is_partial(*page) && !presence.is_own(*page));
+            let needed = cut_pages(at, data.len()).find(|page| !presence.is_own(*page));
             let Some(page) = needed else {
                 handle.file.write_at(data, at)?;
                 presence.take(pages);
@@ -331,6 +358,85 @@ impl<D: Disk, B: Base> Overlay<D, B> {
         handle.file.allocate(at, length)
     }
 
+    /// Whether these bytes can be read without the restore point.
+    pub(super) fn is_here(&self, handle: &Handle<D::File>, at: u64, length: usize) -> bool {
+        let Some(tracked) = self.tracked(handle.number) else { return true };
+        lock(&tracked.presence).missing(touched(at, length)).is_empty()
+    }
+
+    /// Whether these bytes can be written without the restore point.
+    pub(super) fn takes(&self, handle: &Handle<D::File>, at: u64, length: usize) -> bool {
+        let Some(tracked) = self.tracked(handle.number) else { return true };
+        let presence = lock(&tracked.presence);
+        cut_pages(at, length).all(|page| presence.is_own(page))
+    }
+
+    /// Whether a file may need the restore point, or a record, for what is done to it.
+    pub(super) fn is_tracked(&self, path: &str) -> bool {
+        self.numbers.contains_key(path)
+    }
+
+    /// Whether a page of these of file `number` is still the restore point's alone.
+    pub(super) fn lacks(&self, number: u32, pages: Range<u32>) -> bool {
+        let Some(tracked) = self.tracked(Some(number)) else { return false };
+        let is_gone = tracked.is_gone.load(Ordering::Acquire);
+        !is_gone && !lock(&tracked.presence).missing(pages).is_empty()
+    }
+
+    /// Pages that were fetched before anybody asked for them. A file that is gone does not need them.
+    pub(super) fn offer(&self, number: u32, path: &str, fetched: &Fetched) -> Result<()> {
+        if !self.lacks(number, fetched.pages()) {
+            return Ok(());
+        }
+        match self.open_file(path) {
+            Ok(handle) if handle.number == Some(number) => {
+                self.keep(&handle, &self.files[number as usize], fetched)
+            }
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Fetches what a file still lacks; one that is gone lacks nothing.
+    pub(super) fn complete_if_there(&self, number: u32, path: &str) -> Result<()> {
+        if !self.lacks(number, 0..u32::MAX) {
+            return Ok(());
+        }
+        match self.open_file(path) {
+            Ok(handle) => self.fetch_all(&handle),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As [`Overlay::sync_all`], unasked for: should it fail, whoever syncs a file next is told (O1).
+    pub(super) fn sync_behind(&self) -> Result<()> {
+        self.sync_all().inspect_err(|_| {
+            for tracked in &self.files {
+                tracked.is_failure_owed.store(true, Ordering::Release);
+            }
+        })
+    }
+
+    /// How much is here.
+    pub(super) fn filled(&self) -> Filled {
+        let mut filled = Filled::default();
+        for tracked in self.files.iter().filter(|tracked| !tracked.is_gone.load(Ordering::Acquire)) {
+            let presence = lock(&tracked.presence);
+            filled.needed += u64::from(presence.base());
+            filled.here += u64::from(presence.own_count());
+        }
+        filled
+    }
+
+    /// Whether the restore point is needed no more, and that is on record.
+    pub(super) fn is_all_settled(&self) -> bool {
+        let is_done = |tracked: &Tracked| {
+            tracked.is_settled.load(Ordering::Acquire) || tracked.is_gone.load(Ordering::Acquire)
+        };
+        self.files.iter().all(is_done)
+    }
+
     /// O1.
     pub(super) fn sync(&self, handle: &Handle<D::File>) -> Result<()> {
         let Some((tracked, number)) = self.tracked(handle.number).zip(handle.number) else {
@@ -338,7 +444,10 @@ impl<D: Disk, B: Base> Overlay<D, B> {
         };
         let _syncing = lock(&tracked.syncing);
         let unsaved = Unsaved::of(&lock(&tracked.presence));
-        if let Err(error) = handle.file.sync() {
+        let owed = tracked.is_failure_owed.swap(false, Ordering::AcqRel);
+        let synced = handle.file.sync();
+        let synced = if owed { synced.and(Err(broken("an earlier sync failed"))) } else { synced };
+        if let Err(error) = synced {
             // The kernel may have dropped all that was not on the disk, and will not say so again.
             let mut presence = lock(&tracked.presence);
             let lost = presence.unsaved();
@@ -396,6 +505,12 @@ impl<D: Disk, B: Base> Overlay<D, B> {
 
     /// Fetches a page, with those that are stored with it.
     fn fill(&self, handle: &Handle<D::File>, tracked: &Tracked, page: u32) -> Result<()> {
+        let stripe = handle.number.unwrap_or_default().wrapping_mul(31).wrapping_add(page / STRIPE_PAGES);
+        let _only = lock(&self.fetching[stripe as usize % STRIPES]);
+        if lock(&tracked.presence).is_own(page) {
+            // Somebody else fetched it meanwhile.
+            return Ok(());
+        }
         let fetched = self.fetch(handle.number, page)?;
         self.keep(handle, tracked, &fetched)
     }
@@ -453,6 +568,16 @@ impl Unsaved {
 fn touched(at: u64, length: usize) -> Range<u32> {
     let first = u32::try_from(at / PAGE_BYTES).unwrap_or(u32::MAX);
     first..pages_of(at + length as u64)
+}
+
+/// Those of the pages that a run of bytes lies in of which it is not the whole.
+fn cut_pages(at: u64, length: usize) -> impl Iterator<Item = u32> {
+    let (pages, end) = (touched(at, length), at + length as u64);
+    let is_cut = move |page: &u32| {
+        let begin = u64::from(*page) * PAGE_BYTES;
+        begin < at || begin + PAGE_BYTES > end
+    };
+    [Some(pages.start), pages.end.checked_sub(1)].into_iter().flatten().filter(is_cut)
 }
 
 fn is_full(error: &Error) -> bool {

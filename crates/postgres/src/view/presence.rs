@@ -46,6 +46,11 @@ impl Presence {
         page >= self.base || bit(&self.own, page)
     }
 
+    /// How many of the pages before the base are the overlay's own.
+    pub(super) fn own_count(&self) -> u32 {
+        self.base - self.missing(0..self.base).into_iter().map(|run| run.end - run.start).sum::<u32>()
+    }
+
     /// Whether the restore point is not needed any more.
     pub(super) fn is_whole(&self) -> bool {
         self.missing(0..self.base).is_empty()

@@ -17,3 +17,4 @@ mod stream;
 mod targets;
 mod targets_recovery;
 mod targets_world;
+mod views;

@@ -13,14 +13,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A server with data in it, in two tablespaces, and its WAL archived to a directory.
-struct Fixture {
-    cluster: Cluster,
+pub(crate) struct Fixture {
+    pub(crate) cluster: Cluster,
     archive: PathBuf,
-    bench: Bench,
+    pub(crate) bench: Bench,
 }
 
 impl Fixture {
-    async fn start(installation: &Installation) -> Self {
+    pub(crate) async fn start(installation: &Installation) -> Self {
         let bench = Bench::new(1).await;
         let archive = bench.scratch.path().join("archive");
         let tablespace = bench.scratch.path().join("a \\ täble space");
@@ -43,16 +43,16 @@ impl Fixture {
         Self { cluster, archive, bench }
     }
 
-    async fn backup(&self, local: bool) -> RestorePoint {
+    pub(crate) async fn backup(&self, local: bool) -> RestorePoint {
         self.bench.backup(&self.cluster, local).await.unwrap()
     }
 
-    fn place(&self, name: &str) -> PathBuf {
+    pub(crate) fn place(&self, name: &str) -> PathBuf {
         self.bench.scratch.path().join(name)
     }
 
     /// The end of what is written now, all of it archived.
-    fn archived_end(&self) -> Lsn {
+    pub(crate) fn archived_end(&self) -> Lsn {
         let end = self.cluster.psql("SELECT pg_current_wal_insert_lsn()").trim().parse().unwrap();
         self.cluster.psql("SELECT pg_create_restore_point('after')");
         let segment = self.cluster.psql("SELECT pg_walfile_name(pg_switch_wal())");
@@ -63,7 +63,7 @@ impl Fixture {
         end
     }
 
-    fn restore(&self, point: &RestorePoint, stop: Lsn, into: &str) -> RestoreOptions {
+    pub(crate) fn restore(&self, point: &RestorePoint, stop: Lsn, into: &str) -> RestoreOptions {
         let recovery = Recovery {
             restore_command: format!("cp {}/%f %p", self.archive.display()),
             timeline: point.timeline,
@@ -72,7 +72,7 @@ impl Fixture {
         RestoreOptions { recovery, ..self.bench.restore_options(point, into) }
     }
 
-    fn server(&self, directory: &Path) -> StartOptions {
+    pub(crate) fn server(&self, directory: &Path) -> StartOptions {
         let installation = self.cluster.installation();
         StartOptions {
             directory: directory.to_owned(),

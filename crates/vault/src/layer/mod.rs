@@ -7,7 +7,8 @@
 //!
 //! # Invariants
 //! - **L1 named before it is read.** A layer counts only once a manifest names it.
-//! - **L2 bounded memory.** A writer holds one pack; a reader one pack's directory a file.
+//! - **L2 bounded memory.** A writer holds one pack; a reader the directories of so many packs as have a
+//!   named number of frames.
 //! - **L3 deltas fit.** A frame tells which of its pages it holds and which are zero, and a file its
 //!   smallest length since the parent and whether it was removed or made anew, so that a delta layer is
 //!   the same format.

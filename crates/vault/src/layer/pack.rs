@@ -109,15 +109,6 @@ pub struct PackDirectory {
     pub frames: Vec<FrameEntry>,
 }
 
-impl PackDirectory {
-    /// The frames of `path`, by number, ascending in the file.
-    pub fn frames_of<'a>(&'a self, path: &str) -> impl Iterator<Item = (u32, &'a FrameEntry)> {
-        let file = self.files.iter().position(|f| f == path);
-        let numbered = (0..).zip(&self.frames);
-        numbered.filter(move |(_, frame)| Some(frame.file as usize) == file)
-    }
-}
-
 /// A pack, sealed and ready to be written.
 #[derive(Debug)]
 pub struct Pack {

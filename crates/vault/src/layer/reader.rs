@@ -2,7 +2,7 @@
 //!
 //! A look-up into a pack whose directory was read before is one ranged read.
 
-use super::pack::{self, PackDirectory, TRAILER_BYTES};
+use super::pack::{self, FrameEntry, PackDirectory, TRAILER_BYTES};
 use super::{FRAME_BYTES, LayerIndex};
 use crate::copies::Refusal;
 use crate::seal::{HEADER_BYTES, ObjectOpener, OpenError};
@@ -10,12 +10,12 @@ use crate::{ReadError, Vault, names};
 use bytes::Bytes;
 use futures::FutureExt;
 use lifeboat_base::ServiceName;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Directories of packs that a reader keeps; one is a few hundred KiB at most.
-const DIRECTORIES_KEPT: usize = 64;
+/// Frames of packs whose directories a reader keeps: some 20 MiB, at a hundred bytes each.
+const FRAMES_KEPT: usize = 200_000;
 
 /// Why a layer could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,30 @@ pub struct LayerReader {
     service: ServiceName,
     id: String,
     index: LayerIndex,
-    directories: Mutex<BTreeMap<u32, Arc<OpenedDirectory>>>,
+    directories: Mutex<Directories>,
+}
+
+/// Directories that were read, by the number of their pack.
+#[derive(Debug, Default)]
+struct Directories {
+    opened: BTreeMap<u32, Arc<OpenedDirectory>>,
+    /// In all of them.
+    frames: usize,
+}
+
+impl Directories {
+    /// Keeps one more. Which others go does not matter: look-ups come in runs.
+    fn keep(&mut self, number: u32, opened: Arc<OpenedDirectory>) {
+        let frames = opened.directory.frames.len();
+        while self.frames + frames > FRAMES_KEPT {
+            let Some((_, gone)) = self.opened.pop_first() else { break };
+            self.frames -= gone.directory.frames.len();
+        }
+        self.frames += frames;
+        if let Some(same) = self.opened.insert(number, opened) {
+            self.frames -= same.directory.frames.len();
+        }
+    }
 }
 
 /// What is in a pack, and what opens its frames.
@@ -45,6 +68,25 @@ pub struct LayerReader {
 struct OpenedDirectory {
     opener: ObjectOpener,
     directory: PackDirectory,
+    /// Path → number of the file in the directory.
+    files: HashMap<String, u32>,
+    /// File and first byte → number of the frame.
+    places: HashMap<(u32, u64), u32>,
+}
+
+impl OpenedDirectory {
+    fn new(opener: ObjectOpener, directory: PackDirectory) -> Self {
+        let files = (0..).zip(&directory.files).map(|(number, path)| (path.clone(), number)).collect();
+        let places = (0..).zip(&directory.frames);
+        let places = places.map(|(number, frame)| ((frame.file, frame.begin), number)).collect();
+        Self { opener, directory, files, places }
+    }
+
+    /// The frame of `path` that begins at byte `begin`.
+    fn find(&self, path: &str, begin: u64) -> Option<(u32, &FrameEntry)> {
+        let number = *self.places.get(&(*self.files.get(path)?, begin))?;
+        Some((number, self.directory.frames.get(number as usize)?))
+    }
 }
 
 impl LayerReader {
@@ -117,7 +159,7 @@ impl LayerReader {
     /// The directory of a pack and what opens its frames, both from one copy and proven by each other; kept
     /// for the next look-up.
     async fn opened(&self, number: u32) -> Result<Arc<OpenedDirectory>, LayerError> {
-        if let Some(opened) = self.cached().get(&number) {
+        if let Some(opened) = self.cached().opened.get(&number) {
             return Ok(opened.clone());
         }
         let name = names::pack(&self.service, &self.id, number);
@@ -125,16 +167,11 @@ impl LayerReader {
         let from = |copy| self.directory_from(copy, name.clone(), size).boxed();
         let opened = self.vault.copies().read_whole(&name, from).await.map_err(self.failed())?;
         let opened = Arc::new(opened);
-        let mut cached = self.cached();
-        if cached.len() >= DIRECTORIES_KEPT {
-            // Any will do: look-ups come in runs.
-            cached.pop_first();
-        }
-        cached.insert(number, opened.clone());
+        self.cached().keep(number, opened.clone());
         Ok(opened)
     }
 
-    fn cached(&self) -> MutexGuard<'_, BTreeMap<u32, Arc<OpenedDirectory>>> {
+    fn cached(&self) -> MutexGuard<'_, Directories> {
         self.directories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -149,7 +186,7 @@ impl LayerReader {
         let sealed = copies.range_from(copy, &name, range.clone()).await?;
         let raw = opener.frame(frame, &sealed).map_err(damaged)?;
         let directory = pack::parse_directory(&raw, frame, range.start).map_err(damaged)?;
-        Ok(OpenedDirectory { opener, directory })
+        Ok(OpenedDirectory::new(opener, directory))
     }
 
     async fn frame_from(
@@ -182,8 +219,7 @@ impl LayerReader {
                 continue;
             }
             let opened = self.opened(*number).await?;
-            let found = opened.directory.frames_of(path).find(|(_, frame)| frame.begin == begin);
-            let Some((frame_number, frame)) = found else { continue };
+            let Some((frame_number, frame)) = opened.find(path, begin) else { continue };
             let name = names::pack(&self.service, &self.id, *number);
             let range = frame.offset..frame.offset + u64::from(frame.stored);
             let open = |sealed: Bytes| opened.opener.frame(frame_number, &sealed);
@@ -235,31 +271,39 @@ mod tests {
     use object_store::memory::InMemory;
 
     #[tokio::test]
-    async fn l2_a_reader_keeps_the_directories_of_few_packs_however_many_it_reads() {
+    async fn l2_a_reader_keeps_the_directories_of_few_frames_however_many_it_reads() {
         let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap(), 1));
         let copies = Copies::new(vec![VaultCopy::new("one", None, Arc::new(InMemory::new()))], 1);
         let recipient = age::x25519::Identity::generate().to_public().to_string();
         let vault = Vault::init(copies, None, &[recipient], clock).await.unwrap();
         let service: ServiceName = "db".parse().unwrap();
         let writer = LayerWriter::new(&vault, &service, "layer".to_owned(), 1);
-        let count = 2 * DIRECTORIES_KEPT;
-        for number in 0..count {
+        // Small frames: as many as two packs more than are kept have.
+        let (packs, each) = (5, FRAMES_KEPT / 3);
+        let begin = |pack: usize, frame: usize| ((pack * each + frame) * FRAME_BYTES) as u64;
+        for number in 0..packs {
             let mut pack = writer.begin_pack();
-            pack.add("a", (number * FRAME_BYTES) as u64, &[number as u8; FRAME_BYTES]);
+            for frame in 0..each {
+                pack.add("a", begin(number, frame), &[number as u8, frame as u8]);
+            }
             writer.put_pack(pack.finish()).await.unwrap();
         }
-        let (path, length) = ("a".to_owned(), (count * FRAME_BYTES) as u64);
-        let (kind, mode, packs) = (FileKind::File, 0o600, Vec::new());
+        let (path, length) = ("a".to_owned(), begin(packs, 0));
+        let (kind, mode, none) = (FileKind::File, 0o600, Vec::new());
         let (smallest_length, removed, made_anew) = (None, false, false);
-        let file = FileEntry { path, kind, length, mode, packs, smallest_length, removed, made_anew };
+        let file = FileEntry { path, kind, length, mode, packs: none, smallest_length, removed, made_anew };
         writer.finish(vec![file]).await.unwrap();
         let reader = LayerReader::open(&vault, &service, "layer").await.unwrap();
         // Forwards, backwards, and here and there.
-        for number in (0..count).chain((0..count).rev()).chain((0..count).map(|n| n * 37 % count)) {
-            let frame = reader.frame("a", (number * FRAME_BYTES) as u64).await.unwrap();
-            assert_eq!(frame, Some(vec![number as u8; FRAME_BYTES]));
-            let kept = reader.cached().len();
-            assert!((1..=DIRECTORIES_KEPT).contains(&kept), "{kept} directories");
+        for number in (0..packs).chain((0..packs).rev()).chain((0..packs).map(|n| n * 3 % packs)) {
+            for frame in [0, 1, each / 2, each - 1] {
+                let raw = reader.frame("a", begin(number, frame)).await.unwrap();
+                assert_eq!(raw, Some(vec![number as u8, frame as u8]));
+            }
+            let cached = reader.cached();
+            let kept: usize = cached.opened.values().map(|opened| opened.directory.frames.len()).sum();
+            assert_eq!(kept, cached.frames);
+            assert!((each..=FRAMES_KEPT).contains(&kept), "{kept} frames");
         }
     }
 }

@@ -1,0 +1,223 @@
+//! Makes a view: all names, all small files, and of relations nothing but their lengths.
+
+use super::overlay::{CONTROL, Overlay};
+use super::disk::RealDisk;
+use super::pages::relation_files;
+use super::place::{About, Place, within};
+use crate::restore::files::{make_directory, open_file, own, prepare};
+use crate::restore::{
+    MARKER_FILE, Marker, MarkerWriter, RestoreError, RestoreOptions, SPARE_BYTES, TABLESPACES_DIRECTORY, check_paths,
+    check_ways, failed, has_entries,
+};
+use futures::{StreamExt, TryStreamExt, stream};
+use lifeboat_pgformat::{PG_CONTROL_PATH, RelationFile};
+use lifeboat_vault::layer::{FRAME_BYTES, FileEntry, FileKind, LayerReader};
+use std::collections::BTreeMap;
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+/// Frames under way at a time: each is a round trip to the vault.
+const AT_A_TIME: usize = 32;
+const OWNER_ONLY: u32 = 0o700;
+/// The server gets through to its WAL, and sees nothing else.
+const WAY_THROUGH: u32 = 0o711;
+
+/// What making a view would do.
+#[derive(Debug)]
+pub struct ViewPlan {
+    /// Where it goes.
+    pub place: Place,
+    /// Files and directories.
+    pub files: usize,
+    /// Bytes in them.
+    pub size_bytes: u64,
+    /// Bytes of them that are fetched before the server starts.
+    pub eager_bytes: u64,
+    reader: LayerReader,
+}
+
+/// Looks and decides. Writes nothing.
+///
+/// # Errors
+/// [`RestoreError`]: everything that can be known before the first byte is written.
+pub async fn plan(options: &RestoreOptions) -> Result<ViewPlan, RestoreError> {
+    let point = &options.point;
+    let [layer] = &point.layers[..] else {
+        return Err(RestoreError::Unsupported(format!(
+            "restore point {} is a stack of {} layers; this version shows single ones",
+            point.id,
+            point.layers.len()
+        )));
+    };
+    let reader =
+        LayerReader::open(&options.vault, &point.service, layer).await.map_err(RestoreError::Layer)?;
+    check_paths(reader.index())?;
+    let place = Place::of(&options.into);
+    must_be_free(options, &place)?;
+    check_ways(options, &BTreeMap::new())?;
+    let files = reader.index().files.iter().filter(|file| file.kind == FileKind::File);
+    let (mut size_bytes, mut eager_bytes) = (0, 0);
+    for file in files {
+        size_bytes += file.length;
+        if is_eager(file) {
+            eager_bytes += file.length;
+        }
+    }
+    must_have_room(&place, eager_bytes)?;
+    Ok(ViewPlan { place, files: reader.index().files.len(), size_bytes, eager_bytes, reader })
+}
+
+/// Whether a file is whole from the start.
+fn is_eager(file: &FileEntry) -> bool {
+    RelationFile::parse(&file.path).is_none()
+}
+
+fn must_be_free(options: &RestoreOptions, place: &Place) -> Result<(), RestoreError> {
+    let not_empty = |path: &Path| RestoreError::NotEmpty {
+        path: path.to_owned(),
+        service: options.point.service.clone(),
+    };
+    if has_entries(&place.mount) {
+        return Err(not_empty(&place.mount));
+    }
+    if place.is_shown() {
+        return Err(RestoreError::Busy { path: place.mount.clone() });
+    }
+    // What a killed call left says nothing of itself yet: it is made anew.
+    if place.about().map_err(failed(&place.home))?.is_some() {
+        return Err(not_empty(&place.home));
+    }
+    let is_own = |entry: std::fs::DirEntry| {
+        ["data", "pages", CONTROL, "lock"].iter().any(|own| entry.file_name() == *own)
+    };
+    let entries = std::fs::read_dir(&place.home).into_iter().flatten().flatten();
+    if !entries.into_iter().all(is_own) {
+        return Err(not_empty(&place.home));
+    }
+    // Its data directory takes its place by a rename.
+    if let (Ok(mount), Some(parent)) = (std::fs::metadata(&place.mount), place.mount.parent()) {
+        let parent = std::fs::metadata(parent).map_err(failed(parent))?;
+        if mount.dev() != parent.dev() {
+            return Err(RestoreError::Unsupported(format!(
+                "{} is a file system of its own, which a view cannot take the place of: name a directory below it",
+                place.mount.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn must_have_room(place: &Place, size_bytes: u64) -> Result<(), RestoreError> {
+    let at = place.home.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
+    let found = rustix::fs::statvfs(at).map_err(|error| failed(at)(error.into()))?;
+    let free_bytes = found.f_bavail.saturating_mul(found.f_frsize);
+    if free_bytes < size_bytes.saturating_add(SPARE_BYTES) {
+        return Err(RestoreError::NoRoom { path: place.mount.clone(), free_bytes, size_bytes });
+    }
+    Ok(())
+}
+
+/// Makes the view, which nobody sees yet.
+///
+/// # Errors
+/// [`RestoreError`]; what was made so far is made anew by the next call.
+pub async fn create(options: &RestoreOptions, plan: ViewPlan) -> Result<(), RestoreError> {
+    let ViewPlan { place, reader, eager_bytes, .. } = plan;
+    options.progress.total_bytes.store(eager_bytes, Ordering::Relaxed);
+    clear(&place)?;
+    make_directory(&place.mount, OWNER_ONLY, options.owner)?;
+    make_directory(&place.home, WAY_THROUGH, None)?;
+    let _lock = place.lock().map_err(failed(&place.home))?;
+    make_names(options, &place, &reader)?;
+    fetch_small(options, &place, &reader).await?;
+    let data = place.data();
+    prepare(&data, options)?;
+    let marker = MarkerWriter::open(&data, &Marker::new(&options.point, false)).map_err(failed(&data))?;
+    own(&data.join(MARKER_FILE), options.owner)?;
+    marker.finished().map_err(failed(&data))?;
+    let files: Vec<_> = relation_files(&reader).into_iter().map(|file| file.base).collect();
+    // All names and lengths, durable before anything says that the view is there.
+    let overlay = Overlay::create(RealDisk(place.home.clone()), Nothing, &files).map_err(failed(&place.home))?;
+    overlay.sync_all().map_err(failed(&place.home))?;
+    drop(overlay);
+    let about = About { service: options.point.service.clone(), point: options.point.id.clone() };
+    place.write_about(&about)
+}
+
+/// Behind an overlay that is only made, nothing is asked for.
+struct Nothing;
+
+impl super::overlay::Base for Nothing {
+    fn fetch(&self, _: u32, _: u32) -> std::io::Result<super::overlay::Fetched> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+}
+
+fn clear(place: &Place) -> Result<(), RestoreError> {
+    match std::fs::remove_dir_all(&place.home) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(&place.home)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn make_names(options: &RestoreOptions, place: &Place, reader: &LayerReader) -> Result<(), RestoreError> {
+    let (data, owner) = (place.data(), options.owner);
+    make_directory(&data, OWNER_ONLY, owner)?;
+    for tablespace in &options.point.tablespaces {
+        for missing in ["pg_tblspc", TABLESPACES_DIRECTORY] {
+            make_directory(&data.join(missing), OWNER_ONLY, owner)?;
+        }
+        let oid = tablespace.oid.to_string();
+        make_directory(&data.join(TABLESPACES_DIRECTORY).join(&oid), OWNER_ONLY, owner)?;
+        // As the server will see it, now and when the view is done with.
+        let link = data.join("pg_tblspc").join(&oid);
+        symlink(place.mount.join(TABLESPACES_DIRECTORY).join(&oid), &link).map_err(failed(&link))?;
+    }
+    let files = &reader.index().files;
+    let is_link = |path: &str| path.starts_with("pg_tblspc/") && path == within(path);
+    for file in files.iter().filter(|file| file.kind == FileKind::Directory && !is_link(&file.path)) {
+        make_directory(&data.join(within(&file.path)), file.mode, owner)?;
+    }
+    for missing in ["pg_wal", "pg_wal/archive_status"] {
+        make_directory(&data.join(missing), OWNER_ONLY, owner)?;
+    }
+    for file in files.iter().filter(|file| file.kind == FileKind::File && file.path != MARKER_FILE) {
+        let path = place.home.join(super::overlay::place_of(&within(&file.path)));
+        let opened = open_file(&path, file.mode, owner)?;
+        opened.set_len(file.length).map_err(failed(&path))?;
+    }
+    Ok(())
+}
+
+/// Fetches all files that are no relation's.
+async fn fetch_small(
+    options: &RestoreOptions,
+    place: &Place,
+    reader: &LayerReader,
+) -> Result<(), RestoreError> {
+    let files = reader.index().files.iter();
+    let small = files.filter(|file| file.kind == FileKind::File && is_eager(file) && file.path != MARKER_FILE);
+    let frames = small.flat_map(|file| (0..file.length).step_by(FRAME_BYTES).map(move |at| (file, at)));
+    let fetch = |(file, at): (&FileEntry, u64)| {
+        let path = file.path.clone();
+        async move {
+            if options.progress.cancelled.load(Ordering::Relaxed) {
+                return Err(RestoreError::Cancelled);
+            }
+            let raw = reader.frame(&path, at).await.map_err(RestoreError::Layer)?.unwrap_or_default();
+            let to = place.home.join(super::overlay::place_of(&within(&path)));
+            let opened = std::fs::OpenOptions::new().write(true).open(&to).map_err(failed(&to))?;
+            opened.write_all_at(&raw, at).map_err(failed(&to))?;
+            options.progress.done_bytes.fetch_add(raw.len() as u64, Ordering::Relaxed);
+            Ok(())
+        }
+    };
+    let control = place.control();
+    let mut under_way = stream::iter(frames.map(fetch)).buffer_unordered(AT_A_TIME);
+    while under_way.try_next().await?.is_some() {}
+    if !control.exists() {
+        return Err(RestoreError::Unsupported(format!("the layer holds no {PG_CONTROL_PATH}")));
+    }
+    Ok(())
+}

@@ -1,0 +1,607 @@
+//! The data directory as the server sees it: FUSE before the overlay.
+//!
+//! What needs the restore point or waits for the disk is done beside, so that whatever is here already is answered
+//! though the vault is away (F1). Everything is written through: there is nothing in the kernel that a `syncfs`,
+//! which FUSE is not told of, would have to write.
+//!
+//! # Invariants
+//! - **F1 what is here is answered.** No request that needs no fetch waits behind one that does.
+//! - **F2 a start finds all durable.** Before a `postmaster.pid` is made, everything written is on the disk: a server
+//!   that crashed may not have synced what its successor's recovery takes for granted.
+//!
+//! Deliberately absent: extended attributes, device files, hard links, and any locking of its own.
+
+use super::disk::RealDisk;
+use super::nodes::Nodes;
+use super::overlay::{Base, Handle, Overlay, place_of};
+use crate::restore::PID_FILE;
+use fuser::{
+    BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, KernelConfig,
+    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry,
+    ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
+};
+use lifeboat_pgformat::PG_CONTROL_PATH;
+use rustix::fs::{AtFlags, CWD, FileType as Kind, Mode, Timestamps, UTIME_NOW, UTIME_OMIT};
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::{File, Metadata, Permissions};
+use std::io::Result;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+/// Shown as a link to where it really is: WAL never passes through here.
+pub(super) const WAL_DIRECTORY: &str = "pg_wal";
+/// How long the kernel may believe what it was told: nothing changes but through it.
+const BELIEVED: Duration = Duration::from_secs(3600);
+/// Requests that the kernel may have under way unasked, as read-ahead is.
+const BACKGROUND: u16 = 64;
+/// Read ahead by the kernel: a frame.
+const READ_AHEAD_BYTES: u32 = 128 << 10;
+/// Bytes of a block in `statfs` and `stat`.
+const BLOCK_BYTES: u32 = 8192;
+
+type Open = Arc<Handle<File>>;
+
+/// A view's file system.
+pub(super) struct ViewFs<B> {
+    shared: Arc<Shared<B>>,
+    runtime: tokio::runtime::Handle,
+}
+
+struct Shared<B> {
+    overlay: Arc<Overlay<RealDisk, B>>,
+    /// The overlay's directory.
+    home: PathBuf,
+    nodes: Mutex<Nodes>,
+    files: RwLock<HashMap<u64, Open>>,
+    directories: Mutex<HashMap<u64, Arc<Vec<(u64, FileType, String)>>>>,
+    next_handle: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<B: Base> ViewFs<B> {
+    pub(super) fn new(
+        overlay: Arc<Overlay<RealDisk, B>>,
+        home: PathBuf,
+        runtime: tokio::runtime::Handle,
+    ) -> Self {
+        let (nodes, files, directories) = Default::default();
+        let next_handle = AtomicU64::new(1);
+        Self { shared: Arc::new(Shared { overlay, home, nodes, files, directories, next_handle }), runtime }
+    }
+
+    /// Does something that may wait, beside (F1).
+    fn beside(&self, work: impl FnOnce(&Shared<B>) + Send + 'static) {
+        let shared = self.shared.clone();
+        self.runtime.spawn_blocking(move || work(&shared));
+    }
+}
+
+impl<B: Base> Shared<B> {
+    fn path(&self, number: INodeNo) -> Result<Arc<str>> {
+        lock(&self.nodes).path(number.0).ok_or_else(|| rustix::io::Errno::STALE.into())
+    }
+
+    fn child(&self, parent: INodeNo, name: &OsStr) -> Result<String> {
+        let parent = self.path(parent)?;
+        let name = name.to_str().ok_or(rustix::io::Errno::ILSEQ)?;
+        Ok(if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") })
+    }
+
+    /// Where a path really is.
+    fn place(&self, path: &str) -> PathBuf {
+        self.home.join(place_of(path))
+    }
+
+    fn attributes(&self, number: u64, path: &str) -> Result<FileAttr> {
+        let metadata = std::fs::symlink_metadata(self.place(path))?;
+        if path == WAL_DIRECTORY {
+            let target = self.place(path);
+            let length = target.as_os_str().len() as u64;
+            return Ok(FileAttr {
+                kind: FileType::Symlink,
+                size: length,
+                perm: 0o777,
+                nlink: 1,
+                ..attributes_of(number, &metadata)
+            });
+        }
+        Ok(attributes_of(number, &metadata))
+    }
+
+    /// Tells the kernel of a path.
+    fn tell(&self, path: &str) -> Result<FileAttr> {
+        // What is not there gets no number.
+        let attributes = self.attributes(0, path)?;
+        Ok(FileAttr { ino: INodeNo(lock(&self.nodes).tell(path)), ..attributes })
+    }
+
+    fn file(&self, handle: FileHandle) -> Result<Open> {
+        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+        files.get(&handle.0).cloned().ok_or_else(|| rustix::io::Errno::BADF.into())
+    }
+
+    fn keep(&self, handle: Handle<File>) -> FileHandle {
+        let number = self.next_handle.fetch_add(1, Ordering::Relaxed);
+        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        files.insert(number, Arc::new(handle));
+        FileHandle(number)
+    }
+
+    /// What was made belongs to whoever asked for it.
+    fn give(&self, request: (u32, u32), path: &str) -> Result<()> {
+        lchown(self.place(path), Some(request.0), Some(request.1))
+    }
+
+    fn create(&self, request: (u32, u32), path: &str, mode: u32) -> Result<(FileAttr, FileHandle)> {
+        if path == PID_FILE {
+            // F2.
+            self.overlay.sync_all()?;
+        }
+        let handle = self.overlay.create_file(path, mode)?;
+        self.give(request, path)?;
+        Ok((self.tell(path)?, self.keep(handle)))
+    }
+
+    fn change(&self, number: INodeNo, handle: Option<FileHandle>, change: &Change) -> Result<FileAttr> {
+        let opened = handle.and_then(|handle| self.file(handle).ok());
+        if let Some(length) = change.length {
+            match &opened {
+                Some(opened) => self.overlay.set_len(opened, length)?,
+                None => self.overlay.set_len(&self.overlay.open_file(&self.path(number)?)?, length)?,
+            }
+        }
+        let path = match (self.path(number), &opened) {
+            (Ok(path), _) => path,
+            // Removed, and still open.
+            (Err(_), Some(opened)) => return Ok(attributes_of(number.0, &opened.file.metadata()?)),
+            (Err(error), None) => return Err(error),
+        };
+        let place = self.place(&path);
+        if let Some(mode) = change.mode {
+            std::fs::set_permissions(&place, Permissions::from_mode(mode & 0o7777))?;
+        }
+        if change.user.is_some() || change.group.is_some() {
+            lchown(&place, change.user, change.group)?;
+        }
+        if let Some(times) = &change.times {
+            rustix::fs::utimensat(CWD, &place, times, AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        self.attributes(number.0, &path)
+    }
+
+    fn rename(&self, from: &str, to: &str, flags: RenameFlags) -> Result<()> {
+        let (place_from, place_to) = (self.place(from), self.place(to));
+        let is_directory = std::fs::symlink_metadata(&place_from)?.is_dir();
+        let mut nodes = lock(&self.nodes);
+        if flags.is_empty() {
+            drop(nodes);
+            self.overlay.rename(from, to)?;
+            lock(&self.nodes).renamed(from, to, is_directory);
+            return Ok(());
+        }
+        // No relation file of the restore point's is ever exchanged or moved so.
+        if self.overlay.is_tracked(from) || self.overlay.is_tracked(to) {
+            return Err(rustix::io::Errno::INVAL.into());
+        }
+        let raw = rustix::fs::RenameFlags::from_bits(flags.bits()).ok_or(rustix::io::Errno::INVAL)?;
+        rustix::fs::renameat_with(CWD, &place_from, CWD, &place_to, raw)?;
+        if flags.contains(RenameFlags::RENAME_EXCHANGE) {
+            nodes.exchanged(from, to);
+        } else {
+            nodes.renamed(from, to, is_directory);
+        }
+        Ok(())
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<(u64, FileType, String)>> {
+        let mut entries = vec![(1, FileType::Directory, ".".to_owned()), (1, FileType::Directory, "..".to_owned())];
+        for entry in std::fs::read_dir(self.place(path))? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let kind = FileType::from_std(entry.file_type()?).unwrap_or(FileType::RegularFile);
+            let is_wal = path.is_empty() && name == WAL_DIRECTORY;
+            entries.push((entry.metadata()?.ino(), if is_wal { FileType::Symlink } else { kind }, name));
+        }
+        let (directory, control) = PG_CONTROL_PATH.split_once('/').unwrap_or_default();
+        if path == directory && entries.iter().all(|(_, _, name)| name != control) {
+            let found = std::fs::metadata(self.place(PG_CONTROL_PATH))?;
+            entries.push((found.ino(), FileType::RegularFile, control.to_owned()));
+        }
+        Ok(entries)
+    }
+}
+
+/// What `setattr` changes.
+struct Change {
+    mode: Option<u32>,
+    user: Option<u32>,
+    group: Option<u32>,
+    length: Option<u64>,
+    times: Option<Timestamps>,
+}
+
+fn attributes_of(number: u64, found: &Metadata) -> FileAttr {
+    let time = |seconds: i64, nanoseconds: i64| {
+        let since = Duration::new(seconds.unsigned_abs(), nanoseconds as u32);
+        if seconds >= 0 { SystemTime::UNIX_EPOCH + since } else { SystemTime::UNIX_EPOCH - since }
+    };
+    FileAttr {
+        ino: INodeNo(number),
+        size: found.len(),
+        blocks: found.blocks(),
+        atime: time(found.atime(), found.atime_nsec()),
+        mtime: time(found.mtime(), found.mtime_nsec()),
+        ctime: time(found.ctime(), found.ctime_nsec()),
+        crtime: SystemTime::UNIX_EPOCH,
+        kind: FileType::from_std(found.file_type()).unwrap_or(FileType::RegularFile),
+        perm: (found.mode() & 0o7777) as u16,
+        nlink: found.nlink() as u32,
+        uid: found.uid(),
+        gid: found.gid(),
+        rdev: 0,
+        blksize: BLOCK_BYTES,
+        flags: 0,
+    }
+}
+
+fn timestamp(time: Option<TimeOrNow>) -> rustix::fs::Timespec {
+    match time {
+        None => rustix::fs::Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        Some(TimeOrNow::Now) => rustix::fs::Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+        Some(TimeOrNow::SpecificTime(time)) => {
+            let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            rustix::fs::Timespec { tv_sec: since.as_secs() as i64, tv_nsec: since.subsec_nanos().into() }
+        }
+    }
+}
+
+/// Answers with what was asked for, or with the error.
+macro_rules! answer {
+    ($reply:expr, $outcome:expr, $value:pat => $done:expr) => {
+        match $outcome {
+            Ok($value) => $done,
+            Err(error) => $reply.error(Errno::from(error)),
+        }
+    };
+}
+
+fn whose(request: &Request) -> (u32, u32) {
+    (request.uid(), request.gid())
+}
+
+impl<B: Base> Filesystem for ViewFs<B> {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> Result<()> {
+        // Each only asks for less than the kernel would do by itself.
+        let _ = config.set_max_readahead(READ_AHEAD_BYTES);
+        let _ = config.set_max_background(BACKGROUND);
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let found = self.shared.child(parent, name).and_then(|path| self.shared.tell(&path));
+        answer!(reply, found, attributes => reply.entry(&BELIEVED, &attributes, Generation(0)));
+    }
+
+    fn forget(&self, _: &Request, number: INodeNo, lookups: u64) {
+        lock(&self.shared.nodes).forget(number.0, lookups);
+    }
+
+    fn getattr(&self, _: &Request, number: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
+        let opened = handle.and_then(|handle| self.shared.file(handle).ok());
+        let found = match opened {
+            Some(opened) => opened.file.metadata().map(|found| attributes_of(number.0, &found)),
+            None => self.shared.path(number).and_then(|path| self.shared.attributes(number.0, &path)),
+        };
+        answer!(reply, found, attributes => reply.attr(&BELIEVED, &attributes));
+    }
+
+    fn setattr(
+        &self,
+        _: &Request,
+        number: INodeNo,
+        mode: Option<u32>,
+        user: Option<u32>,
+        group: Option<u32>,
+        length: Option<u64>,
+        accessed: Option<TimeOrNow>,
+        modified: Option<TimeOrNow>,
+        _: Option<SystemTime>,
+        handle: Option<FileHandle>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let has_times = accessed.is_some() || modified.is_some();
+        let times = Timestamps { last_access: timestamp(accessed), last_modification: timestamp(modified) };
+        let change = Change { mode, user, group, length, times: has_times.then_some(times) };
+        let answered = move |shared: &Shared<B>| {
+            let changed = shared.change(number, handle, &change);
+            answer!(reply, changed, attributes => reply.attr(&BELIEVED, &attributes));
+        };
+        // A cut waits for the disk, and perhaps for a page.
+        if length.is_some() { self.beside(answered) } else { answered(&self.shared) }
+    }
+
+    fn readlink(&self, _: &Request, number: INodeNo, reply: ReplyData) {
+        let target = self.shared.path(number).and_then(|path| match &*path {
+            WAL_DIRECTORY => Ok(self.shared.place(&path)),
+            _ => std::fs::read_link(self.shared.place(&path)),
+        });
+        answer!(reply, target, target => reply.data(target.as_os_str().as_encoded_bytes()));
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        _: u32,
+        reply: ReplyEntry,
+    ) {
+        let made = self.shared.child(parent, name).and_then(|path| {
+            let mode_bits = Mode::from_raw_mode(mode & !umask & 0o7777);
+            let kind = Kind::from_raw_mode(mode);
+            if ![Kind::Socket, Kind::Fifo].contains(&kind) {
+                return Err(rustix::io::Errno::PERM.into());
+            }
+            rustix::fs::mknodat(CWD, self.shared.place(&path), kind, mode_bits, 0)?;
+            self.shared.give(whose(request), &path)?;
+            self.shared.tell(&path)
+        });
+        answer!(reply, made, attributes => reply.entry(&BELIEVED, &attributes, Generation(0)));
+    }
+
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let made = self.shared.child(parent, name).and_then(|path| {
+            let place = self.shared.place(&path);
+            std::fs::create_dir(&place)?;
+            std::fs::set_permissions(&place, Permissions::from_mode(mode & !umask & 0o7777))?;
+            self.shared.give(whose(request), &path)?;
+            self.shared.tell(&path)
+        });
+        answer!(reply, made, attributes => reply.entry(&BELIEVED, &attributes, Generation(0)));
+    }
+
+    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let removed = self.shared.child(parent, name).and_then(|path| {
+            self.shared.overlay.unlink(&path)?;
+            lock(&self.shared.nodes).removed(&path);
+            Ok(())
+        });
+        answer!(reply, removed, () => reply.ok());
+    }
+
+    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let removed = self.shared.child(parent, name).and_then(|path| {
+            std::fs::remove_dir(self.shared.place(&path))?;
+            lock(&self.shared.nodes).removed(&path);
+            Ok(())
+        });
+        answer!(reply, removed, () => reply.ok());
+    }
+
+    fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        let made = self.shared.child(parent, name).and_then(|path| {
+            symlink(target, self.shared.place(&path))?;
+            self.shared.give(whose(request), &path)?;
+            self.shared.tell(&path)
+        });
+        answer!(reply, made, attributes => reply.entry(&BELIEVED, &attributes, Generation(0)));
+    }
+
+    fn rename(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let paths =
+            self.shared.child(parent, name).and_then(|from| Ok((from, self.shared.child(new_parent, new_name)?)));
+        match paths {
+            Ok((from, to)) => {
+                let may_fetch = self.shared.overlay.is_tracked(&from) || self.shared.overlay.is_tracked(&to);
+                let answered = move |shared: &Shared<B>| {
+                    answer!(reply, shared.rename(&from, &to, flags), () => reply.ok());
+                };
+                if may_fetch { self.beside(answered) } else { answered(&self.shared) }
+            }
+            Err(error) => reply.error(error.into()),
+        }
+    }
+
+    fn open(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        let opened = self.shared.path(number).and_then(|path| self.shared.overlay.open_file(&path));
+        let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH;
+        answer!(reply, opened, handle => reply.opened(self.shared.keep(handle), flags));
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        _: i32,
+        reply: ReplyCreate,
+    ) {
+        let (asked, mode) = (whose(request), mode & !umask & 0o7777);
+        match self.shared.child(parent, name) {
+            Ok(path) => {
+                // It may have to be noted first whose name it was, or all to be synced.
+                let may_wait = path == PID_FILE || self.shared.overlay.is_tracked(&path);
+                let answered = move |shared: &Shared<B>| {
+                    let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH;
+                    answer!(reply, shared.create(asked, &path, mode), (attributes, handle) => {
+                        reply.created(&BELIEVED, &attributes, Generation(0), handle, flags);
+                    });
+                };
+                if may_wait { self.beside(answered) } else { answered(&self.shared) }
+            }
+            Err(error) => reply.error(error.into()),
+        }
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        at: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let opened = match self.shared.file(handle) {
+            Ok(opened) => opened,
+            Err(error) => return reply.error(error.into()),
+        };
+        let is_here = self.shared.overlay.is_here(&opened, at, size as usize);
+        let answered = move |shared: &Shared<B>| {
+            let mut buffer = vec![0; size as usize];
+            let read = shared.overlay.read(&opened, &mut buffer, at);
+            answer!(reply, read, length => reply.data(&buffer[..length]));
+        };
+        if is_here { answered(&self.shared) } else { self.beside(answered) }
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        at: u64,
+        data: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let opened = match self.shared.file(handle) {
+            Ok(opened) => opened,
+            Err(error) => return reply.error(error.into()),
+        };
+        let length = data.len() as u32;
+        if self.shared.overlay.takes(&opened, at, data.len()) {
+            let written = self.shared.overlay.write(&opened, data, at);
+            return answer!(reply, written, () => reply.written(length));
+        }
+        let data = data.to_vec();
+        self.beside(move |shared| {
+            let written = shared.overlay.write(&opened, &data, at);
+            answer!(reply, written, () => reply.written(length));
+        });
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.shared.files.write().unwrap_or_else(PoisonError::into_inner).remove(&handle.0);
+        reply.ok();
+    }
+
+    fn fsync(&self, _: &Request, _: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
+        match self.shared.file(handle) {
+            Ok(opened) => self.beside(move |shared| {
+                answer!(reply, shared.overlay.sync(&opened), () => reply.ok());
+            }),
+            Err(error) => reply.error(error.into()),
+        }
+    }
+
+    fn opendir(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        let listed = self.shared.path(number).and_then(|path| self.shared.list(&path));
+        answer!(reply, listed, entries => {
+            let handle = self.shared.next_handle.fetch_add(1, Ordering::Relaxed);
+            lock(&self.shared.directories).insert(handle, Arc::new(entries));
+            reply.opened(FileHandle(handle), FopenFlags::empty());
+        });
+    }
+
+    fn readdir(&self, _: &Request, _: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let Some(entries) = lock(&self.shared.directories).get(&handle.0).cloned() else {
+            return reply.error(Errno::EBADF);
+        };
+        for (next, (number, kind, name)) in (1..).zip(entries.iter()).skip(offset as usize) {
+            if reply.add(INodeNo(*number), next, *kind, name) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+
+    fn releasedir(&self, _: &Request, _: INodeNo, handle: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
+        lock(&self.shared.directories).remove(&handle.0);
+        reply.ok();
+    }
+
+    fn fsyncdir(&self, _: &Request, number: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        self.beside(move |shared| {
+            let synced = shared.path(number).and_then(|path| File::open(shared.place(&path))?.sync_all());
+            answer!(reply, synced, () => reply.ok());
+        });
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        let found = rustix::fs::statvfs(&self.shared.home).map_err(std::io::Error::from);
+        answer!(reply, found, found => reply.statfs(
+            found.f_blocks,
+            found.f_bfree,
+            found.f_bavail,
+            found.f_files,
+            found.f_ffree,
+            found.f_bsize as u32,
+            found.f_namemax as u32,
+            found.f_frsize as u32,
+        ));
+    }
+
+    fn fallocate(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        at: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        if mode != 0 {
+            return reply.error(Errno::EOPNOTSUPP);
+        }
+        let allocated =
+            self.shared.file(handle).and_then(|opened| self.shared.overlay.allocate(&opened, at, length));
+        answer!(reply, allocated, () => reply.ok());
+    }
+}

@@ -1,0 +1,134 @@
+//! The restore point behind a view: its pages, fetched from the vault one frame at a time.
+//!
+//! # Invariants
+//! - **G1 the vault may go away.** What cannot be fetched now is tried again until the vault has been away for
+//!   [`AWAY_LIMIT`]; then it is an error, and each later one is tried once, until the vault is back.
+//! - **G2 damage is told.** A frame that no copy has whole is an error and an event, never served.
+
+use super::overlay::{Base, BaseFile, Fetched};
+use super::place::within;
+use lifeboat_base::{Clock, error_chain};
+use lifeboat_pgformat::{PAGE_SIZE_BYTES, RelationFile};
+use lifeboat_vault::layer::{FRAME_BYTES, FileKind, LayerError, LayerReader};
+use lifeboat_vault::{ReadError, Vault};
+use std::io::{Error, ErrorKind, Result};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long a page is waited for while the vault does not answer.
+pub const AWAY_LIMIT: Duration = Duration::from_secs(60);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(500);
+const FRAME_PAGES: u32 = (FRAME_BYTES / PAGE_SIZE_BYTES) as u32;
+
+/// What happened between a view and its vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happened {
+    /// The vault does not answer: pages that are not here yet are waited for.
+    Away(String),
+    /// It answers again.
+    Back,
+    /// Pages that no copy has whole.
+    Damaged {
+        /// The file below the data directory.
+        path: String,
+        /// Byte in it.
+        at: u64,
+        /// What is wrong with each copy.
+        why: String,
+    },
+}
+
+/// Is told what happened.
+pub type Listener = Arc<dyn Fn(Happened) + Send + Sync>;
+
+/// A relation file of the restore point.
+#[derive(Debug, Clone)]
+pub(super) struct RestoreFile {
+    /// Where the layer has it.
+    pub(super) layer_path: String,
+    pub(super) base: BaseFile,
+}
+
+/// The relation files of a layer, in the order that numbers them.
+pub(super) fn relation_files(reader: &LayerReader) -> Vec<RestoreFile> {
+    let files = reader.index().files.iter().filter(|file| file.kind == FileKind::File);
+    let files = files.filter(|file| RelationFile::parse(&file.path).is_some());
+    files
+        .map(|file| RestoreFile {
+            layer_path: file.path.clone(),
+            base: BaseFile { path: within(&file.path), length: file.length },
+        })
+        .collect()
+}
+
+pub(super) struct VaultPages {
+    pub(super) reader: LayerReader,
+    pub(super) files: Vec<RestoreFile>,
+    runtime: tokio::runtime::Handle,
+    clock: Arc<dyn Clock>,
+    /// Since when the vault does not answer.
+    away_since: Mutex<Option<Duration>>,
+    tell: Listener,
+    /// Frames that were fetched for somebody who waited.
+    pub(super) fetched: AtomicU64,
+}
+
+impl VaultPages {
+    pub(super) fn new(vault: &Vault, reader: LayerReader, tell: Listener) -> Self {
+        let files = relation_files(&reader);
+        let runtime = tokio::runtime::Handle::current();
+        let clock = vault.clock().clone();
+        Self { reader, files, runtime, clock, away_since: Mutex::default(), tell, fetched: AtomicU64::new(0) }
+    }
+
+    /// Whether to try again (G1).
+    fn may_wait(&self, why: &LayerError) -> bool {
+        let now = self.clock.monotonic();
+        let mut away = self.away_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *away.get_or_insert_with(|| {
+            (self.tell)(Happened::Away(error_chain(why)));
+            now
+        });
+        now.saturating_sub(since) < AWAY_LIMIT
+    }
+
+    fn answered(&self) {
+        let mut away = self.away_since.lock().unwrap_or_else(PoisonError::into_inner);
+        if away.take().is_some() {
+            (self.tell)(Happened::Back);
+        }
+    }
+}
+
+impl Base for Arc<VaultPages> {
+    fn fetch(&self, number: u32, page: u32) -> Result<Fetched> {
+        let file = self.files.get(number as usize).ok_or_else(|| Error::from(ErrorKind::NotFound))?;
+        let first_page = page - page % FRAME_PAGES;
+        let at = u64::from(first_page) * PAGE_SIZE_BYTES as u64;
+        loop {
+            match self.runtime.block_on(self.reader.frame(&file.layer_path, at)) {
+                Ok(Some(bytes)) => {
+                    self.answered();
+                    self.fetched.fetch_add(1, Ordering::Relaxed);
+                    return Ok(Fetched { first_page, bytes });
+                }
+                Ok(None) => return Err(Error::from(ErrorKind::UnexpectedEof)),
+                Err(error @ LayerError::Read { source: ReadError::Unavailable { .. }, .. }) => {
+                    if !self.may_wait(&error) {
+                        return Err(Error::other(error_chain(&error)));
+                    }
+                    self.runtime.block_on(tokio::time::sleep(PAUSE));
+                }
+                Err(error) => {
+                    // G2.
+                    self.answered();
+                    let (path, why) = (file.layer_path.clone(), error_chain(&error));
+                    (self.tell)(Happened::Damaged { path, at, why: why.clone() });
+                    return Err(Error::other(why));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! Shows a view, tells how far it is, and ends it one way or the other.
+
+use super::fs::ViewFs;
+use super::hydrate::hydrate;
+use super::overlay::{BaseFile, Overlay};
+use super::disk::RealDisk;
+use super::pages::{Listener, VaultPages};
+use super::place::{About, Place};
+use crate::restore::running_server;
+use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
+use lifeboat_pgformat::PG_CONTROL_PATH;
+use lifeboat_vault::Vault;
+use lifeboat_vault::layer::{LayerError, LayerReader};
+use lifeboat_vault::point::{self, PointError};
+use rustix::mount::UnmountFlags;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Threads that answer the kernel; what waits is done beside.
+const THREADS: usize = 4;
+/// Where the kernel takes file systems from.
+const DEVICE: &str = "/dev/fuse";
+/// What mounts for those who are not root.
+const HELPER: &str = "fusermount3";
+
+/// Why a view is not there, or not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewError {
+    /// There is none.
+    #[error("{} is no view: nothing is behind it in {}", .0.mount.display(), .0.home.display())]
+    None(Place),
+    /// It is shown already.
+    #[error("the view at {} is shown already, by another process", .0.display())]
+    Shown(PathBuf),
+    /// Something is mounted there that is not ours.
+    #[error("{} could not be unmounted", path.display())]
+    Unmount {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The server still runs.
+    #[error("a PostgreSQL server runs in {} (process {pid}): stop it first", path.display())]
+    Running {
+        /// Where.
+        path: PathBuf,
+        /// Which.
+        pid: i32,
+    },
+    /// Not all of it is here.
+    #[error("{} is not whole yet: {lacking} pages are still only in the vault", path.display())]
+    NotWhole {
+        /// Where.
+        path: PathBuf,
+        /// How many.
+        lacking: u64,
+    },
+    /// The kernel does not let us.
+    #[error("the view could not be mounted at {}", path.display())]
+    Mount {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file of it.
+    #[error("{} cannot be used", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The restore point.
+    #[error("the view's restore point cannot be read")]
+    Point(#[source] PointError),
+    /// Its layer.
+    #[error("the view's restore point cannot be read")]
+    Layer(#[source] LayerError),
+    /// What nobody asked for yet could not be fetched.
+    #[error("what is not here yet could not all be fetched")]
+    Hydrate(#[source] std::io::Error),
+    /// Somebody stopped it.
+    #[error("fetching was stopped")]
+    Stopped,
+}
+
+fn file_error(path: &Path) -> impl Fn(std::io::Error) -> ViewError + '_ {
+    |source| ViewError::File { path: path.to_owned(), source }
+}
+
+/// How far a view is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// What it is a view of.
+    #[serde(flatten)]
+    pub about: About,
+    /// Pages that are needed of the restore point.
+    pub pages: u64,
+    /// Those of them that are here.
+    pub pages_here: u64,
+    /// Frames that were fetched because somebody waited for them.
+    pub frames_fetched: u64,
+    /// Whether all is here and durable: the vault is not needed any more.
+    pub is_whole: bool,
+    /// Whether what is not here is being fetched now.
+    pub is_hydrating: bool,
+}
+
+/// A view that is shown. Dropping it leaves the view behind as a kill would: to be shown again.
+pub struct View {
+    place: Place,
+    about: About,
+    overlay: Arc<Overlay<RealDisk, Arc<VaultPages>>>,
+    pages: Arc<VaultPages>,
+    session: BackgroundSession,
+    is_hydrating: AtomicBool,
+    /// Set to stop fetching.
+    stopped: Arc<AtomicBool>,
+    _lock: File,
+}
+
+/// Whether this machine can show views; if not, why.
+///
+/// # Errors
+/// What is missing, for people.
+pub fn is_possible() -> Result<(), String> {
+    let opened = File::options().read(true).write(true).open(DEVICE);
+    if let Err(error) = opened {
+        return Err(format!("{DEVICE} cannot be used ({error})"));
+    }
+    let is_root = rustix::process::geteuid().is_root();
+    let is_there = |directory: PathBuf| directory.join(HELPER).exists();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if !is_root && !std::env::split_paths(&path).any(is_there) {
+        return Err(format!("{HELPER} is not installed, by which those who are not root mount (package fuse3)"));
+    }
+    Ok(())
+}
+
+impl View {
+    /// Shows the view at `mount`: for the first time, or again after its process or its machine was stopped.
+    ///
+    /// # Errors
+    /// [`ViewError`].
+    pub async fn show(vault: &Vault, mount: &Path, tell: Listener) -> Result<Self, ViewError> {
+        let place = Place::of(mount);
+        let about = place.about().map_err(file_error(&place.home))?;
+        let about = about.filter(|_| !place.is_whole()).ok_or_else(|| ViewError::None(place.clone()))?;
+        let lock = place.lock().map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock => ViewError::Shown(mount.to_owned()),
+            _ => file_error(&place.home)(error),
+        })?;
+        let point = point::read(vault, &about.service, &about.point).await.map_err(ViewError::Point)?;
+        let layer = point.layers.first().cloned().unwrap_or_default();
+        let reader = LayerReader::open(vault, &about.service, &layer).await.map_err(ViewError::Layer)?;
+        let pages = Arc::new(VaultPages::new(vault, reader, tell));
+        let files: Vec<BaseFile> = pages.files.iter().map(|file| file.base.clone()).collect();
+        let overlay = Overlay::open(RealDisk(place.home.clone()), pages.clone(), &files);
+        let overlay = Arc::new(overlay.map_err(file_error(&place.home))?);
+        // One that was killed leaves a mount behind that answers nobody.
+        if is_mounted(mount) {
+            unmount(mount, true)?;
+        }
+        let runtime = tokio::runtime::Handle::current();
+        let fs = ViewFs::new(overlay.clone(), place.home.clone(), runtime);
+        let mut config = Config::default();
+        let (name, kind) = (MountOption::FSName("lifeboat".to_owned()), MountOption::Subtype("lifeboat".to_owned()));
+        config.mount_options = vec![name, kind, MountOption::DefaultPermissions, MountOption::NoAtime];
+        let is_root = rustix::process::geteuid().is_root();
+        // The server has an account of its own.
+        config.acl = if is_root { SessionACL::All } else { SessionACL::Owner };
+        config.n_threads = Some(THREADS);
+        config.clone_fd = true;
+        let failed = |source| ViewError::Mount { path: mount.to_owned(), source };
+        let session = Session::new(fs, mount, &config).and_then(Session::spawn).map_err(failed)?;
+        let (is_hydrating, stopped) = (AtomicBool::new(false), Arc::new(AtomicBool::new(false)));
+        Ok(Self { place, about, overlay, pages, session, is_hydrating, stopped, _lock: lock })
+    }
+
+    /// Its places.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let filled = self.overlay.filled();
+        Status {
+            about: self.about.clone(),
+            pages: filled.needed,
+            pages_here: filled.here,
+            frames_fetched: self.pages.fetched.load(Ordering::Relaxed),
+            is_whole: self.overlay.is_all_settled(),
+            is_hydrating: self.is_hydrating.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Fetches all that is not here yet, and makes it durable.
+    ///
+    /// # Errors
+    /// [`ViewError::Hydrate`]: the rest is here nevertheless. [`ViewError::Stopped`].
+    pub async fn hydrate(&self) -> Result<(), ViewError> {
+        if self.is_hydrating.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let hydrated = hydrate(&self.overlay, &self.pages, &self.stopped).await;
+        self.is_hydrating.store(false, Ordering::Release);
+        if self.stopped.load(Ordering::Acquire) {
+            return Err(ViewError::Stopped);
+        }
+        hydrated.map_err(ViewError::Hydrate)
+    }
+
+    /// Stops [`View::hydrate`], soon.
+    pub fn stop_hydrating(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    /// Whether somebody unmounted it.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.session.guard.is_finished()
+    }
+
+    /// Shows it no more; it can be shown again.
+    ///
+    /// # Errors
+    /// [`ViewError::Running`], [`ViewError::Unmount`]: it is shown as before.
+    pub fn hide(&self) -> Result<(), ViewError> {
+        must_not_run(&self.place.mount)?;
+        unmount(&self.place.mount, false)
+    }
+
+    /// Makes it a plain data directory: all of it must be here, and no server run.
+    ///
+    /// # Errors
+    /// [`ViewError`]. Before it was unmounted, it is shown as before; afterwards [`put_in_place`] goes on.
+    pub fn finish(&self) -> Result<(), ViewError> {
+        must_not_run(&self.place.mount)?;
+        if !self.overlay.is_all_settled() {
+            let filled = self.overlay.filled();
+            let lacking = filled.needed - filled.here;
+            return Err(ViewError::NotWhole { path: self.place.mount.clone(), lacking });
+        }
+        self.overlay.sync_all().map_err(file_error(&self.place.home))?;
+        unmount(&self.place.mount, false)?;
+        let (control, data) = (self.place.control(), self.place.data());
+        // All else is durable: from here on it is a data directory (O5), under another name.
+        let whole = data.join(PG_CONTROL_PATH);
+        std::fs::rename(&control, &whole).map_err(file_error(&whole))?;
+        sync_all(&data)?;
+        put_in_place(&self.place)
+    }
+}
+
+/// Gives a whole data directory its name: the end of [`View::finish`], to be called again if that was cut off.
+///
+/// # Errors
+/// [`ViewError`].
+pub fn put_in_place(place: &Place) -> Result<(), ViewError> {
+    let (data, mount) = (place.data(), &place.mount);
+    if data.exists() {
+        if !place.is_whole() {
+            return Err(ViewError::NotWhole { path: mount.clone(), lacking: 0 });
+        }
+        // Over the directory that it was mounted on, which is empty: or this is refused.
+        std::fs::rename(&data, mount).map_err(file_error(mount))?;
+        if let Some(parent) = mount.parent() {
+            File::open(parent).and_then(|parent| parent.sync_all()).map_err(file_error(parent))?;
+        }
+    }
+    remove(&place.home)
+}
+
+/// Removes all of a view: what is only in it is lost.
+///
+/// # Errors
+/// [`ViewError::Running`]; [`ViewError::Shown`]; those of the file system.
+pub fn discard(place: &Place) -> Result<(), ViewError> {
+    if place.is_shown() {
+        return Err(ViewError::Shown(place.mount.clone()));
+    }
+    if is_mounted(&place.mount) {
+        unmount(&place.mount, true)?;
+    }
+    remove(&place.home)?;
+    match std::fs::remove_dir(&place.mount) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(file_error(&place.mount)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn remove(directory: &Path) -> Result<(), ViewError> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(file_error(directory)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn must_not_run(directory: &Path) -> Result<(), ViewError> {
+    match running_server(directory) {
+        Some(pid) => Err(ViewError::Running { path: directory.to_owned(), pid }),
+        None => Ok(()),
+    }
+}
+
+fn sync_all(directory: &Path) -> Result<(), ViewError> {
+    let opened = File::open(directory).map_err(file_error(directory))?;
+    rustix::fs::syncfs(opened).map_err(|error| file_error(directory)(error.into()))
+}
+
+/// Whether something is mounted at `path`, alive or not.
+fn is_mounted(path: &Path) -> bool {
+    // The fifth field is the place, with spaces and the like as octal numbers.
+    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let wanted = path.to_string_lossy();
+    let places = text.lines().filter_map(|line| line.split(' ').nth(4));
+    places.map(unescaped).any(|place| place == wanted)
+}
+
+fn unescaped(field: &str) -> String {
+    let mut text = field.to_owned();
+    for (written, meant) in [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")] {
+        text = text.replace(written, meant);
+    }
+    text
+}
+
+/// Unmounts; `is_dead`: even if somebody still has files open there.
+///
+/// # Errors
+/// [`ViewError::Unmount`].
+pub fn unmount(path: &Path, is_dead: bool) -> Result<(), ViewError> {
+    let flags = if is_dead { UnmountFlags::DETACH } else { UnmountFlags::empty() };
+    let failed = |source| ViewError::Unmount { path: path.to_owned(), source };
+    match rustix::mount::unmount(path, flags) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::PERM) => {
+            let mut command = Command::new(HELPER);
+            command.args(if is_dead { ["-uz", "--"] } else { ["-u", "--"] }).arg(path);
+            let output = command.output().map_err(failed)?;
+            if output.status.success() {
+                return Ok(());
+            }
+            Err(failed(std::io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned())))
+        }
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_mounts_are_read_as_they_are_written() {
+        assert_eq!(unescaped("/a\\040b\\134c"), "/a b\\c");
+        assert!(is_mounted(Path::new("/proc")) && !is_mounted(Path::new("/proc/self")));
+    }
+}
