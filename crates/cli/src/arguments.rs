@@ -1,8 +1,8 @@
 //! The commands and their arguments, as one tree; each command's own stand beside it.
 
 use crate::commands::{
-    backup, completions, doctor, init, journal, man, plan, promote, restore, serve, status, stream, vault,
-    wal,
+    backup, completions, doctor, init, journal, man, plan, promote, recover, restore, serve, status, stream,
+    vault, view, wal,
 };
 use crate::settings::Global;
 use clap::{Parser, Subcommand};
@@ -42,6 +42,11 @@ pub enum Command {
     Serve(serve::Args),
     /// Show to which moments services can be taken back, what would be lost now, and what is wrong
     Status(status::Args),
+    /// Take a service back to a moment at once: its server answers first, and is copied while in use
+    Recover(recover::Args),
+    /// Look after what `recover` made: fill it, make it a plain data directory, remove it
+    #[command(subcommand)]
+    View(view::Command),
     /// Take a service back to a moment, into a directory of its own
     Restore(restore::Args),
     /// Open a restored server for writing, once it has reached its moment
@@ -67,7 +72,7 @@ impl Command {
     #[must_use]
     pub fn only_reads(&self) -> bool {
         match self {
-            Self::Restore(_) | Self::Status(_) | Self::Journal(_) => true,
+            Self::Recover(_) | Self::View(_) | Self::Restore(_) | Self::Status(_) | Self::Journal(_) => true,
             Self::Vault(command) => matches!(command, vault::Command::Status | vault::Command::Check(_)),
             Self::Wal(command) => !matches!(command, wal::Command::Push(_)),
             Self::Backup(command) => !matches!(command, backup::Command::Run(_) | backup::Command::Prune(_)),

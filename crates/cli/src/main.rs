@@ -27,6 +27,7 @@ mod recovery;
 mod secrets;
 mod settings;
 mod show;
+mod showing;
 mod signals;
 
 use anyhow::Context;

@@ -33,7 +33,7 @@ use std::time::Duration;
 const HELPER_IDLE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// The configuration of our own, in a restored directory.
-const CONFIGURATION: &str = "lifeboat.conf";
+pub const CONFIGURATION: &str = "lifeboat.conf";
 /// The role that most clusters are made with.
 const USUAL_SUPERUSER: &str = "postgres";
 

@@ -10,11 +10,13 @@ pub mod journal;
 pub mod man;
 pub mod plan;
 pub mod promote;
+pub mod recover;
 pub mod restore;
 pub mod serve;
 pub mod status;
 pub mod stream;
 pub mod vault;
+pub mod view;
 pub mod wal;
 
 use crate::arguments::Command;
@@ -43,6 +45,8 @@ async fn carry_out(settings: &Settings, command: Command, output: &Output) -> an
         Command::Doctor(args) => doctor::run(settings, args).await,
         Command::Status(args) => status::run(settings, args).await,
         Command::Promote(args) => promote::run(settings, &args).await,
+        Command::Recover(args) => recover::run(settings, args).await,
+        Command::View(command) => view::run(settings, command).await,
         Command::Restore(args) => restore::run(settings, args).await,
         Command::Demo(args) => crate::demo::run(&args, output).await,
         Command::Completions(args) => completions::run(settings, &args),

@@ -19,7 +19,7 @@ mod ahead;
 mod client;
 mod helper;
 mod isolate;
-mod wire;
+pub(crate) mod wire;
 
 use lifeboat_base::{Lsn, ServiceName, SystemId, Timeline};
 use lifeboat_pgformat::wal::{WalPageError, WalPageHeader};

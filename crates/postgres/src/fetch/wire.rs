@@ -1,4 +1,5 @@
-//! What the helper and its clients say to each other: a line of JSON each way, the file's bytes after it.
+//! What the helper and its clients say to each other: a line of JSON each way, the file's bytes after it. The line is
+//! that of other residents too.
 //!
 //! The bytes travel, not a path: the helper may run as another user, and writes nothing on a stranger's word.
 
@@ -32,7 +33,7 @@ pub(super) enum Reply {
     },
 }
 
-pub(super) async fn write_line(
+pub(crate) async fn write_line(
     to: &mut (impl tokio::io::AsyncWrite + Unpin),
     message: &impl Serialize,
 ) -> std::io::Result<()> {
@@ -41,7 +42,7 @@ pub(super) async fn write_line(
     to.write_all(&line).await
 }
 
-pub(super) async fn read_line<T: DeserializeOwned>(
+pub(crate) async fn read_line<T: DeserializeOwned>(
     from: &mut (impl AsyncBufRead + Unpin),
 ) -> std::io::Result<T> {
     let mut line = Vec::new();
@@ -53,7 +54,7 @@ pub(super) async fn read_line<T: DeserializeOwned>(
 }
 
 /// A path to `socket` that fits into a socket's address, while the handle is open.
-pub(super) fn address(socket: &Path) -> std::io::Result<(PathBuf, Option<std::fs::File>)> {
+pub(crate) fn address(socket: &Path) -> std::io::Result<(PathBuf, Option<std::fs::File>)> {
     if socket.as_os_str().len() <= ADDRESS_LIMIT_BYTES {
         return Ok((socket.to_owned(), None));
     }

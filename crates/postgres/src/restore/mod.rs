@@ -334,7 +334,10 @@ pub(crate) fn running_server(directory: &Path) -> Option<i32> {
 }
 
 /// Whether the account that is to run the server gets to all its directories, before it is found out by its start.
-pub(crate) fn check_ways(options: &RestoreOptions, tablespaces: &BTreeMap<u32, PathBuf>) -> Result<(), RestoreError> {
+pub(crate) fn check_ways(
+    options: &RestoreOptions,
+    tablespaces: &BTreeMap<u32, PathBuf>,
+) -> Result<(), RestoreError> {
     let Some((user, group)) = options.owner else { return Ok(()) };
     let ours = std::iter::once(&options.into).chain(tablespaces.values());
     // The directories themselves are given to the account, those above them are not.

@@ -1,7 +1,7 @@
 //! Writes the configuration of our own beside production's, which it leaves alone.
 
 use super::settings::{Needs, free_memory_bytes, isolation};
-use lifeboat_pgformat::ControlFile;
+use lifeboat_pgformat::{ControlFile, PG_CONTROL_PATH};
 use std::fs::Permissions;
 use std::io::Error;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -32,6 +32,15 @@ pub(crate) fn configure(
     let settings = isolation(Needs::of(control), &sockets, directory, port, free_memory_bytes());
     write(directory, &settings, owner)?;
     Ok(Configuration { sockets, settings })
+}
+
+/// Writes the configuration for starts by hand into a data directory.
+///
+/// # Errors
+/// Those of the file system, and if the directory has no sound control file.
+pub fn write_configuration(directory: &Path, port: u16, owner: Option<(u32, u32)>) -> Result<(), Error> {
+    let control = ControlFile::parse(&std::fs::read(directory.join(PG_CONTROL_PATH))?);
+    configure(directory, &control.map_err(Error::other)?, port, owner).map(drop)
 }
 
 fn write(directory: &Path, settings: &[(&str, String)], owner: Option<(u32, u32)>) -> Result<(), Error> {

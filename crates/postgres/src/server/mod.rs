@@ -18,8 +18,8 @@ mod settings;
 
 pub(crate) use account::first_closed;
 pub use account::{Account, server_account};
-pub use configuration::conninfo_value;
 pub(crate) use configuration::{OUR_FILES, configure, parent_of_sockets};
+pub use configuration::{conninfo_value, write_configuration};
 pub use install::{Installation, InstallationError, find};
 pub use run::{RECOVERED_LOG, Server, ServerError, StartOptions, end_orphan};
 pub use settings::{Needs, isolation};

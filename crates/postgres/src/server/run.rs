@@ -225,6 +225,12 @@ impl Server {
         &self.users
     }
 
+    /// The port that names its socket.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Its process.
     #[must_use]
     pub fn pid(&self) -> u32 {

@@ -1,13 +1,13 @@
 //! Makes a view: all names, all small files, and of relations nothing but their lengths.
 
-use super::overlay::{CONTROL, Overlay};
 use super::disk::RealDisk;
+use super::overlay::{CONTROL, Overlay};
 use super::pages::relation_files;
 use super::place::{About, Place, within};
 use crate::restore::files::{make_directory, open_file, own, prepare};
 use crate::restore::{
-    MARKER_FILE, Marker, MarkerWriter, RestoreError, RestoreOptions, SPARE_BYTES, TABLESPACES_DIRECTORY, check_paths,
-    check_ways, failed, has_entries,
+    MARKER_FILE, Marker, MarkerWriter, RestoreError, RestoreOptions, SPARE_BYTES, TABLESPACES_DIRECTORY,
+    check_paths, check_ways, failed, has_entries,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use lifeboat_pgformat::{PG_CONTROL_PATH, RelationFile};
@@ -138,7 +138,8 @@ pub async fn create(options: &RestoreOptions, plan: ViewPlan) -> Result<(), Rest
     marker.finished().map_err(failed(&data))?;
     let files: Vec<_> = relation_files(&reader).into_iter().map(|file| file.base).collect();
     // All names and lengths, durable before anything says that the view is there.
-    let overlay = Overlay::create(RealDisk(place.home.clone()), Nothing, &files).map_err(failed(&place.home))?;
+    let overlay =
+        Overlay::create(RealDisk(place.home.clone()), Nothing, &files).map_err(failed(&place.home))?;
     overlay.sync_all().map_err(failed(&place.home))?;
     drop(overlay);
     let about = About { service: options.point.service.clone(), point: options.point.id.clone() };
@@ -197,7 +198,8 @@ async fn fetch_small(
     reader: &LayerReader,
 ) -> Result<(), RestoreError> {
     let files = reader.index().files.iter();
-    let small = files.filter(|file| file.kind == FileKind::File && is_eager(file) && file.path != MARKER_FILE);
+    let small =
+        files.filter(|file| file.kind == FileKind::File && is_eager(file) && file.path != MARKER_FILE);
     let frames = small.flat_map(|file| (0..file.length).step_by(FRAME_BYTES).map(move |at| (file, at)));
     let fetch = |(file, at): (&FileEntry, u64)| {
         let path = file.path.clone();

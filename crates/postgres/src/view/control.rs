@@ -1,21 +1,20 @@
 //! What is said to the process that shows a view: one line of JSON each way, over a socket that only its owner
 //! reaches.
 
-use super::show::{Status, View, ViewError};
 use super::place::Place;
+use super::show::{Status, View};
+use crate::fetch::wire::{address, read_line, write_line};
 use lifeboat_base::error_chain;
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::BufReader;
 use tokio::net::{UnixListener, UnixStream};
 
 /// The socket, in the directory behind the view.
 const SOCKET: &str = "socket";
-/// Bytes of a request or an answer at most.
-const LIMIT_BYTES: u64 = 64 << 10;
 /// Between two looks whether the view was unmounted by somebody else.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -77,14 +76,11 @@ pub enum AskError {
 /// [`AskError`].
 pub async fn ask(place: &Place, request: Request) -> Result<Status, AskError> {
     let silent = |source| AskError::Silent { path: place.mount.clone(), source };
-    let connected = UnixStream::connect(place.home.join(SOCKET)).await;
-    let mut stream = connected.map_err(|_| AskError::NotShown(place.mount.clone()))?;
-    let mut line = serde_json::to_vec(&request).expect("a word serialises");
-    line.push(b'\n');
-    stream.write_all(&line).await.map_err(silent)?;
-    let mut text = String::new();
-    BufReader::new(stream.take(LIMIT_BYTES)).read_line(&mut text).await.map_err(silent)?;
-    match serde_json::from_str(&text).map_err(|error| silent(error.into()))? {
+    let not_shown = |_| AskError::NotShown(place.mount.clone());
+    let (path, _directory) = address(&place.home.join(SOCKET)).map_err(not_shown)?;
+    let mut stream = BufReader::new(UnixStream::connect(&path).await.map_err(not_shown)?);
+    write_line(&mut stream, &request).await.map_err(silent)?;
+    match read_line(&mut stream).await.map_err(silent)? {
         Answer::Done(status) => Ok(status),
         Answer::Refused(why) => Err(AskError::Refused(why)),
     }
@@ -100,14 +96,14 @@ pub fn listen(place: &Place) -> std::io::Result<UnixListener> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(&path)?;
+    let (short, _directory) = address(&path)?;
+    let listener = UnixListener::bind(&short)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }
 
-/// Answers until the view is finished or hidden. `failed` is told what fetching came to if it came to nothing.
-pub async fn serve(view: Arc<View>, listener: UnixListener, failed: impl Fn(ViewError) + Send + Sync + 'static) -> End {
-    let failed = Arc::new(failed);
+/// Answers until the view is finished or hidden.
+pub async fn serve(view: &Arc<View>, listener: UnixListener) -> End {
     let (end, mut ended) = tokio::sync::mpsc::channel(1);
     loop {
         let accepted = tokio::select! {
@@ -121,46 +117,37 @@ pub async fn serve(view: Arc<View>, listener: UnixListener, failed: impl Fn(View
             }
         };
         let Ok((stream, _)) = accepted else { continue };
-        let (view, end, failed) = (view.clone(), end.clone(), failed.clone());
+        let (view, end) = (view.clone(), end.clone());
         tokio::spawn(async move {
             // Whoever asked has gone: then nobody is there to be told.
-            let _ = answer(&view, stream, &end, failed).await;
+            let _ = answer(&view, stream, &end).await;
         });
     }
 }
 
 async fn answer(
     view: &Arc<View>,
-    mut stream: UnixStream,
+    stream: UnixStream,
     end: &tokio::sync::mpsc::Sender<End>,
-    failed: Arc<impl Fn(ViewError) + Send + Sync + 'static>,
 ) -> std::io::Result<()> {
-    let mut text = String::new();
-    BufReader::new((&mut stream).take(LIMIT_BYTES)).read_line(&mut text).await?;
-    let asked: Request = serde_json::from_str(&text)?;
+    let mut stream = BufReader::new(stream);
+    let asked: Request = read_line(&mut stream).await?;
     let worker = view.clone();
     let (done, how) = match asked {
         Request::Status => (Ok(()), None),
         Request::Hydrate => {
-            tokio::spawn(async move {
-                if let Err(error) = worker.hydrate().await {
-                    failed(error);
-                }
-            });
+            // What came of it stands in the status.
+            tokio::spawn(async move { worker.hydrate().await });
             (Ok(()), None)
         }
-        Request::Finish => {
-            (tokio::task::spawn_blocking(move || worker.finish()).await?, Some(End::Finished))
-        }
+        Request::Finish => (tokio::task::spawn_blocking(move || worker.finish()).await?, Some(End::Finished)),
         Request::Hide => (tokio::task::spawn_blocking(move || worker.hide()).await?, Some(End::Hidden)),
     };
     let answer = match &done {
         Ok(()) => Answer::Done(view.status()),
         Err(error) => Answer::Refused(error_chain(error)),
     };
-    let mut line = serde_json::to_vec(&answer)?;
-    line.push(b'\n');
-    let written = stream.write_all(&line).await;
+    let written = write_line(&mut stream, &answer).await;
     if let (Ok(()), Some(how)) = (done, how) {
         // The receiver is there as long as anybody is served.
         let _ = end.send(how).await;

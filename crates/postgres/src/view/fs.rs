@@ -16,9 +16,9 @@ use super::nodes::Nodes;
 use super::overlay::{Base, Handle, Overlay, place_of};
 use crate::restore::PID_FILE;
 use fuser::{
-    BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, KernelConfig,
-    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry,
-    ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
+    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 use lifeboat_pgformat::PG_CONTROL_PATH;
 use rustix::fs::{AtFlags, CWD, FileType as Kind, Mode, Timestamps, UTIME_NOW, UTIME_OMIT};
@@ -201,7 +201,8 @@ impl<B: Base> Shared<B> {
     }
 
     fn list(&self, path: &str) -> Result<Vec<(u64, FileType, String)>> {
-        let mut entries = vec![(1, FileType::Directory, ".".to_owned()), (1, FileType::Directory, "..".to_owned())];
+        let mut entries =
+            vec![(1, FileType::Directory, ".".to_owned()), (1, FileType::Directory, "..".to_owned())];
         for entry in std::fs::read_dir(self.place(path))? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
@@ -418,8 +419,10 @@ impl<B: Base> Filesystem for ViewFs<B> {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let paths =
-            self.shared.child(parent, name).and_then(|from| Ok((from, self.shared.child(new_parent, new_name)?)));
+        let paths = self
+            .shared
+            .child(parent, name)
+            .and_then(|from| Ok((from, self.shared.child(new_parent, new_name)?)));
         match paths {
             Ok((from, to)) => {
                 let may_fetch = self.shared.overlay.is_tracked(&from) || self.shared.overlay.is_tracked(&to);

@@ -30,4 +30,4 @@ mod tests;
 pub use birth::{ViewPlan, create, plan};
 pub use pages::{AWAY_LIMIT, Happened, Listener};
 pub use place::{About, Place};
-pub use show::{Status, View, ViewError, discard, is_possible, put_in_place, unmount};
+pub use show::{Status, View, ViewError, discard, is_possible, mounted, put_in_place};

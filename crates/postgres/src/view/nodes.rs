@@ -80,7 +80,11 @@ impl Nodes {
         let moved = if is_directory {
             self.at_and_below(from)
         } else {
-            self.numbers.get_key_value(from).map(|(path, number)| (*number, path.clone())).into_iter().collect()
+            self.numbers
+                .get_key_value(from)
+                .map(|(path, number)| (*number, path.clone()))
+                .into_iter()
+                .collect()
         };
         for (number, path) in moved {
             self.rename_one(number, &path, to, from.len());

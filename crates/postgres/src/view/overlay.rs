@@ -184,6 +184,7 @@ impl<D: Disk, B: Base> Overlay<D, B> {
     }
 
     /// Whether a file needs the restore point no more, and that is on record.
+    #[cfg(test)]
     pub(super) fn is_settled(&self, handle: &Handle<D::File>) -> bool {
         self.tracked(handle.number).is_none()
     }

@@ -29,6 +29,10 @@ pub enum Happened {
     Away(String),
     /// It answers again.
     Back,
+    /// All that nobody had asked for yet is here too, and durable: the vault is not needed any more.
+    Hydrated,
+    /// Not all of that came.
+    NotHydrated(String),
     /// Pages that no copy has whole.
     Damaged {
         /// The file below the data directory.

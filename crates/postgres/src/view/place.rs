@@ -90,7 +90,8 @@ impl Place {
     /// Whether a process shows the view now.
     #[must_use]
     pub fn is_shown(&self) -> bool {
-        self.home.join(LOCK_FILE).exists() && self.lock().is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+        self.home.join(LOCK_FILE).exists()
+            && self.lock().is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 }
 

@@ -1,13 +1,14 @@
 //! Shows a view, tells how far it is, and ends it one way or the other.
 
+use super::disk::RealDisk;
 use super::fs::ViewFs;
 use super::hydrate::hydrate;
 use super::overlay::{BaseFile, Overlay};
-use super::disk::RealDisk;
-use super::pages::{Listener, VaultPages};
+use super::pages::{Happened, Listener, VaultPages};
 use super::place::{About, Place};
 use crate::restore::running_server;
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
+use lifeboat_base::error_chain;
 use lifeboat_pgformat::PG_CONTROL_PATH;
 use lifeboat_vault::Vault;
 use lifeboat_vault::layer::{LayerError, LayerReader};
@@ -18,13 +19,15 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Threads that answer the kernel; what waits is done beside.
 const THREADS: usize = 4;
 /// Where the kernel takes file systems from.
 const DEVICE: &str = "/dev/fuse";
+/// What the kernel calls views.
+const KIND: &str = "fuse.lifeboat";
 /// What mounts for those who are not root.
 const HELPER: &str = "fusermount3";
 
@@ -112,6 +115,8 @@ pub struct Status {
     pub is_whole: bool,
     /// Whether what is not here is being fetched now.
     pub is_hydrating: bool,
+    /// What came of fetching it the last time, if not all of it came.
+    pub failure: Option<String>,
 }
 
 /// A view that is shown. Dropping it leaves the view behind as a kill would: to be shown again.
@@ -122,6 +127,8 @@ pub struct View {
     pages: Arc<VaultPages>,
     session: BackgroundSession,
     is_hydrating: AtomicBool,
+    failure: Mutex<Option<String>>,
+    tell: Listener,
     /// Set to stop fetching.
     stopped: Arc<AtomicBool>,
     _lock: File,
@@ -140,7 +147,9 @@ pub fn is_possible() -> Result<(), String> {
     let is_there = |directory: PathBuf| directory.join(HELPER).exists();
     let path = std::env::var_os("PATH").unwrap_or_default();
     if !is_root && !std::env::split_paths(&path).any(is_there) {
-        return Err(format!("{HELPER} is not installed, by which those who are not root mount (package fuse3)"));
+        return Err(format!(
+            "{HELPER} is not installed, by which those who are not root mount (package fuse3)"
+        ));
     }
     Ok(())
 }
@@ -161,7 +170,7 @@ impl View {
         let point = point::read(vault, &about.service, &about.point).await.map_err(ViewError::Point)?;
         let layer = point.layers.first().cloned().unwrap_or_default();
         let reader = LayerReader::open(vault, &about.service, &layer).await.map_err(ViewError::Layer)?;
-        let pages = Arc::new(VaultPages::new(vault, reader, tell));
+        let pages = Arc::new(VaultPages::new(vault, reader, tell.clone()));
         let files: Vec<BaseFile> = pages.files.iter().map(|file| file.base.clone()).collect();
         let overlay = Overlay::open(RealDisk(place.home.clone()), pages.clone(), &files);
         let overlay = Arc::new(overlay.map_err(file_error(&place.home))?);
@@ -172,7 +181,8 @@ impl View {
         let runtime = tokio::runtime::Handle::current();
         let fs = ViewFs::new(overlay.clone(), place.home.clone(), runtime);
         let mut config = Config::default();
-        let (name, kind) = (MountOption::FSName("lifeboat".to_owned()), MountOption::Subtype("lifeboat".to_owned()));
+        let (name, kind) =
+            (MountOption::FSName("lifeboat".to_owned()), MountOption::Subtype("lifeboat".to_owned()));
         config.mount_options = vec![name, kind, MountOption::DefaultPermissions, MountOption::NoAtime];
         let is_root = rustix::process::geteuid().is_root();
         // The server has an account of its own.
@@ -181,8 +191,8 @@ impl View {
         config.clone_fd = true;
         let failed = |source| ViewError::Mount { path: mount.to_owned(), source };
         let session = Session::new(fs, mount, &config).and_then(Session::spawn).map_err(failed)?;
-        let (is_hydrating, stopped) = (AtomicBool::new(false), Arc::new(AtomicBool::new(false)));
-        Ok(Self { place, about, overlay, pages, session, is_hydrating, stopped, _lock: lock })
+        let (is_hydrating, failure, stopped) = Default::default();
+        Ok(Self { place, about, overlay, pages, session, is_hydrating, failure, tell, stopped, _lock: lock })
     }
 
     /// Its places.
@@ -202,6 +212,7 @@ impl View {
             frames_fetched: self.pages.fetched.load(Ordering::Relaxed),
             is_whole: self.overlay.is_all_settled(),
             is_hydrating: self.is_hydrating.load(Ordering::Relaxed),
+            failure: self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 
@@ -214,11 +225,15 @@ impl View {
             return Ok(());
         }
         let hydrated = hydrate(&self.overlay, &self.pages, &self.stopped).await;
+        let outcome = match hydrated {
+            _ if self.stopped.load(Ordering::Acquire) => Err(ViewError::Stopped),
+            hydrated => hydrated.map_err(ViewError::Hydrate),
+        };
+        let failure = outcome.as_ref().err().map(|error| error_chain(error));
+        (self.tell)(failure.clone().map_or(Happened::Hydrated, Happened::NotHydrated));
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
         self.is_hydrating.store(false, Ordering::Release);
-        if self.stopped.load(Ordering::Acquire) {
-            return Err(ViewError::Stopped);
-        }
-        hydrated.map_err(ViewError::Hydrate)
+        outcome
     }
 
     /// Stops [`View::hydrate`], soon.
@@ -321,13 +336,28 @@ fn sync_all(directory: &Path) -> Result<(), ViewError> {
 
 /// Whether something is mounted at `path`, alive or not.
 fn is_mounted(path: &Path) -> bool {
-    // The fifth field is the place, with spaces and the like as octal numbers.
-    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let wanted = path.to_string_lossy();
-    let places = text.lines().filter_map(|line| line.split(' ').nth(4));
-    places.map(unescaped).any(|place| place == wanted)
+    mounts().any(|(place, _)| place == path)
 }
 
+/// Where views are mounted, alive or not.
+#[must_use]
+pub fn mounted() -> Vec<PathBuf> {
+    mounts().filter(|(_, kind)| kind == KIND).map(|(place, _)| place).collect()
+}
+
+/// Place and kind of all that is mounted.
+fn mounts() -> impl Iterator<Item = (PathBuf, String)> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let found = text.lines().filter_map(|line| {
+        // The fifth field is the place; the kind is the first one after a lone dash.
+        let place = unescaped(line.split(' ').nth(4)?);
+        let kind = line.split(" - ").nth(1)?.split(' ').next()?;
+        Some((PathBuf::from(place), kind.to_owned()))
+    });
+    found.collect::<Vec<_>>().into_iter()
+}
+
+/// Blanks and the like are written as octal numbers.
 fn unescaped(field: &str) -> String {
     let mut text = field.to_owned();
     for (written, meant) in [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")] {
@@ -340,7 +370,7 @@ fn unescaped(field: &str) -> String {
 ///
 /// # Errors
 /// [`ViewError::Unmount`].
-pub fn unmount(path: &Path, is_dead: bool) -> Result<(), ViewError> {
+fn unmount(path: &Path, is_dead: bool) -> Result<(), ViewError> {
     let flags = if is_dead { UnmountFlags::DETACH } else { UnmountFlags::empty() };
     let failed = |source| ViewError::Unmount { path: path.to_owned(), source };
     match rustix::mount::unmount(path, flags) {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// Nothing that was told is taken for an accident.
 fn nothing_happens() -> Listener {
-    Arc::new(|happened: Happened| panic!("{happened:?}"))
+    Arc::new(|happened| assert_eq!(happened, Happened::Hydrated))
 }
 
 async fn born(fixture: &Fixture, point: &RestorePoint, stop: Lsn, into: &str) -> RestoreOptions {
@@ -68,7 +68,10 @@ async fn at_once_and_then_for_good(installation: &Installation) {
     assert!(status.pages_here < status.pages && !status.is_whole, "{status:?}");
     server.promote().await.unwrap();
     let mut connection = server.answering().await.unwrap();
-    connection.query("INSERT INTO ledger SELECT g, 'after' FROM generate_series(30001, 30100) g").await.unwrap();
+    connection
+        .query("INSERT INTO ledger SELECT g, 'after' FROM generate_series(30001, 30100) g")
+        .await
+        .unwrap();
     connection.query("VACUUM FULL apart").await.unwrap();
     drop(connection);
     assert!(shown.hide().is_err(), "not under a server that runs");

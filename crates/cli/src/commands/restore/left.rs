@@ -1,6 +1,6 @@
 //! What an earlier call left in the directory, and whether this one goes on with it (R4).
 
-use super::Args;
+use super::Asked;
 use crate::failure::Next;
 use crate::points::State;
 use crate::recovery::{self, quoted};
@@ -11,6 +11,7 @@ use lifeboat_base::Timeline;
 use lifeboat_postgres::restore::{Left, RestorePlan, Stop};
 use lifeboat_postgres::server::Server;
 use lifeboat_postgres::target::{self, Resolved, TargetError};
+use lifeboat_postgres::view::ViewPlan;
 use lifeboat_vault::point::{self, RestorePoint};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,16 +20,18 @@ use std::path::Path;
 pub(super) enum Way {
     /// Files are written, all or those that an earlier try did not come to.
     Write(Box<RestorePlan>),
+    /// Names are written, and pages shown.
+    View(Box<ViewPlan>),
     /// All of them are there.
     GoOn(Left),
 }
 
 /// Whether all that is left to do in a directory is to start what is there.
-pub(super) fn goes_on(left: &Left, resolved: &Resolved, args: &Args) -> bool {
+pub(super) fn goes_on(left: &Left, resolved: &Resolved, asked: &Asked) -> bool {
     let leads_there = left.point == resolved.point.id
-        && left.aim.is_some_and(|aim| leads_to(aim, resolved, !is_running(&args.into)));
+        && left.aim.is_some_and(|aim| leads_to(aim, resolved, !is_running(&asked.into)));
     // Over what is not on the way there, a delta is written; without one it is an error.
-    left.aim.is_some() && (!args.delta || (left.delta && leads_there))
+    left.aim.is_some() && (!asked.how.is_delta() || (left.delta && leads_there))
 }
 
 /// R4. A server that is stopped can be given a later end.
@@ -86,13 +89,13 @@ pub(super) fn must_lead_there(left: &Left, resolved: &Resolved, into: &Path) -> 
 pub(super) async fn resolve(
     settings: &Settings,
     opened: &Opened,
-    args: &Args,
+    asked: &Asked,
     left: Option<&Left>,
 ) -> anyhow::Result<Resolved> {
     let (vault, output) = (&opened.vault, &settings.output);
-    let all = point::list(vault, &args.service).await?;
+    let all = point::list(vault, &asked.service).await?;
     // The day on which this is needed is no day to insist on a journal.
-    let verdicts = journal::verdicts(vault, &args.service).await.unwrap_or_else(|error| {
+    let verdicts = journal::verdicts(vault, &asked.service).await.unwrap_or_else(|error| {
         output.warn(format!("which restore points failed is not known: {error:#}"));
         BTreeMap::new()
     });
@@ -100,7 +103,7 @@ pub(super) async fn resolve(
         |point: &RestorePoint| verdicts.get(&point.id).is_some_and(|verdict| verdict.state == State::Failed);
     let good: Vec<RestorePoint> = all.iter().filter(|point| !is_failed(point)).cloned().collect();
     let resolve_among = async |points: &[_]| {
-        target::resolve_among(vault, &args.service, points, &args.to, args.timeline).await
+        target::resolve_among(vault, &asked.service, points, &asked.to, asked.timeline).await
     };
     let (mut among, mut resolved) = (&good, resolve_among(&good).await);
     let is_out = matches!(resolved, Err(TargetError::NoPoint { .. } | TargetError::OutOfWindow { .. }));
@@ -108,8 +111,8 @@ pub(super) async fn resolve(
         (among, resolved) = (&all, resolve_among(&all).await);
     }
     let mut resolved =
-        resolved.with_context(|| format!("{} cannot be restored to {}", args.service, args.to))?;
-    let begun = left.filter(|left| left.point != resolved.point.id && (!args.delta || left.delta));
+        resolved.with_context(|| format!("{} cannot be restored to {}", asked.service, asked.to))?;
+    let begun = left.filter(|left| left.point != resolved.point.id && (!asked.how.is_delta() || left.delta));
     if let Some(point) = begun.and_then(|left| among.iter().find(|point| point.id == left.point)) {
         // Should it not lead there, what is in the directory is told as what it is.
         let from_left = resolve_among(std::slice::from_ref(point)).await.ok();

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! What an earlier call left in the directory is gone on with, wherever it was: half its files, all of them, or a
-//! server on its way.
+//! server on its way. `recover` goes the same way, with a view in the place of the files.
 //!
 //! # Invariants
 //! - **R1 printed first.** What will happen is said before the first byte is written, with the command that a
@@ -23,12 +23,15 @@ use crate::output::Exit;
 use crate::recovery::{self, Hold, Stopwatch, Wanted, quoted};
 use crate::settings::{Opened, Settings};
 use crate::signals::{self, unless_stopped};
-use crate::{journal, points, production};
+use crate::{journal, points, production, showing};
 use anyhow::{Context, bail, ensure};
 use left::{Way, goes_on, is_running, must_lead_there, resolve};
 use lifeboat_base::{ServiceName, Timeline};
 use lifeboat_postgres::restore::{self, RestoreOptions};
+use lifeboat_postgres::server;
 use lifeboat_postgres::target::{self, Resolved, Target};
+use lifeboat_postgres::view::control::{self, Request};
+use lifeboat_postgres::view::{self, Place};
 use lifeboat_vault::Scope;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -49,17 +52,8 @@ const DEFAULT_PORT: u16 = 5432;
     Killed or stopped, the same command takes the restore up again."
 )]
 pub struct Args {
-    /// The service.
-    service: ServiceName,
-    /// The moment to go back to.
-    #[arg(long, value_name = "MOMENT", default_value = "latest")]
-    to: Target,
-    /// The directory to restore into: new, empty, or left by this restore.
-    #[arg(long, value_name = "DIR")]
-    into: PathBuf,
-    /// Which branch of history, where there are several.
-    #[arg(long, value_name = "N", value_parser = parse_timeline)]
-    timeline: Option<Timeline>,
+    #[command(flatten)]
+    asked: Asked,
     /// Restore over an old data directory of the same cluster, fetching only what differs.
     #[arg(long)]
     delta: bool,
@@ -67,6 +61,25 @@ pub struct Args {
     /// inside of DIR].
     #[arg(long = "tablespace", value_name = "OLD=NEW", value_parser = parse_tablespace)]
     tablespaces: Vec<(String, PathBuf)>,
+    /// Threads that open, decompress and write.
+    #[arg(long, default_value_t = restore::DEFAULT_WORKERS as u64, value_parser = clap::value_parser!(u64).range(1..=64))]
+    workers: u64,
+}
+
+/// What `restore` and `recover` are asked for alike.
+#[derive(Debug, clap::Args)]
+pub struct Asked {
+    /// The service.
+    service: ServiceName,
+    /// The moment to go back to.
+    #[arg(long, value_name = "MOMENT", default_value = "latest")]
+    to: Target,
+    /// The directory to restore into: new, empty, or left by the same command.
+    #[arg(long, value_name = "DIR")]
+    into: PathBuf,
+    /// Which branch of history, where there are several.
+    #[arg(long, value_name = "N", value_parser = parse_timeline)]
+    timeline: Option<Timeline>,
     /// Start the server, and wait until it has reached the moment.
     #[arg(long)]
     start: bool,
@@ -82,9 +95,53 @@ pub struct Args {
     /// The port that names the started server's socket.
     #[arg(long, default_value_t = DEFAULT_PORT)]
     port: u16,
-    /// Threads that open, decompress and write.
-    #[arg(long, default_value_t = restore::DEFAULT_WORKERS as u64, value_parser = clap::value_parser!(u64).range(1..=64))]
-    workers: u64,
+    /// How it is done.
+    #[arg(skip)]
+    how: How,
+}
+
+/// How the files come to be there.
+#[derive(Debug)]
+pub enum How {
+    /// All of them, before the server starts.
+    Full { delta: bool, tablespaces: Vec<(String, PathBuf)>, workers: usize },
+    /// As they are read; the rest right away, or when somebody asks for it.
+    View { hydrate: bool },
+}
+
+impl Default for How {
+    fn default() -> Self {
+        Self::Full { delta: false, tablespaces: Vec::new(), workers: restore::DEFAULT_WORKERS }
+    }
+}
+
+impl How {
+    /// The command; its events and documents are called so too.
+    fn name(&self) -> &'static str {
+        if matches!(self, Self::Full { .. }) { "restore" } else { "recover" }
+    }
+
+    fn is_view(&self) -> bool {
+        matches!(self, Self::View { .. })
+    }
+
+    fn is_delta(&self) -> bool {
+        matches!(self, Self::Full { delta: true, .. })
+    }
+
+    fn tablespaces(&self) -> &[(String, PathBuf)] {
+        match self {
+            Self::Full { tablespaces, .. } => tablespaces,
+            Self::View { .. } => &[],
+        }
+    }
+
+    fn workers(&self) -> usize {
+        match self {
+            Self::Full { workers, .. } => *workers,
+            Self::View { .. } => restore::DEFAULT_WORKERS,
+        }
+    }
 }
 
 fn parse_timeline(text: &str) -> Result<Timeline, std::num::ParseIntError> {
@@ -103,15 +160,28 @@ fn parse_tablespace(text: &str) -> anyhow::Result<(String, PathBuf)> {
 /// # Errors
 /// If the service is not back where it was asked to be.
 pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
+    let Args { asked, delta, tablespaces, workers } = args;
+    bring_back(settings, asked, How::Full { delta, tablespaces, workers: workers as usize }).await
+}
+
+/// Brings a service back, for `restore` and `recover`.
+///
+/// # Errors
+/// If it is not where it was asked to be.
+pub async fn bring_back(settings: &Settings, asked: Asked, how: How) -> anyhow::Result<Exit> {
+    let asked = Asked { how, ..asked };
     let opened = settings.open().await?;
-    points::must_be_known(&opened, &args.service).await?;
+    points::must_be_known(&opened, &asked.service).await?;
     let mut watch = Stopwatch::start(settings);
-    let into = std::path::absolute(&args.into).context("the directory has no absolute path")?;
-    let left = restore::left_in(&into).filter(|left| left.service == args.service);
-    let resolved = resolve(settings, &opened, &args, left.as_ref()).await?;
+    let into = std::path::absolute(&asked.into).context("the directory has no absolute path")?;
+    if !asked.dry_run {
+        show_again(settings, &opened, &asked, &into).await?;
+    }
+    let left = restore::left_in(&into).filter(|left| left.service == asked.service);
+    let resolved = resolve(settings, &opened, &asked, left.as_ref()).await?;
     watch.lap("resolved");
-    must_be_of(&args.tablespaces, &resolved)?;
-    if args.start {
+    must_be_of(asked.how.tablespaces(), &resolved)?;
+    if asked.start {
         // Known before the first byte is written.
         recovery::installation(resolved.point.major)?;
     }
@@ -120,15 +190,20 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
         timeline: resolved.timeline,
         stop: resolved.stop(),
         into: into.clone(),
-        delta: args.delta,
-        tablespaces: tablespaces(&opened, &args),
-        workers: args.workers as usize,
+        delta: asked.how.is_delta(),
+        tablespaces: tablespaces(&opened, &asked),
+        workers: asked.how.workers(),
     };
-    let command = typed(settings, &args, &into);
-    let (options, way) = match left.filter(|left| goes_on(left, &resolved, &args)) {
+    let (command, name) = (typed(settings, &asked, &into), asked.how.name());
+    let (options, way) = match left.filter(|left| goes_on(left, &resolved, &asked)) {
         Some(left) => {
             must_lead_there(&left, &resolved, &into)?;
             (recovery::options(settings, &opened, &wanted)?, Way::GoOn(left))
+        }
+        None if asked.how.is_view() => {
+            let options = recovery::options(settings, &opened, &wanted)?;
+            let plan = view::plan(&options).await.context("nothing was recovered")?;
+            (options, Way::View(Box::new(plan)))
         }
         None => {
             let (options, plan) = recovery::plan(settings, &opened, &wanted).await?;
@@ -136,16 +211,17 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
         }
     };
     let mut done = Restored {
-        service: args.service.clone(),
-        target: TargetView::new(&args.to, &resolved),
+        service: asked.service.clone(),
+        target: TargetView::new(&asked.to, &resolved),
         into: into.clone(),
         size_bytes: resolved.point.size_bytes,
         files: usize::try_from(resolved.point.files).unwrap_or(usize::MAX),
         tablespaces: BTreeMap::new(),
         command: command.clone(),
-        dry_run: args.dry_run,
+        dry_run: asked.dry_run,
         restored: false,
         kept_bytes: 0,
+        view: None,
         server: None,
         start_command: None,
         wal_held_until: None,
@@ -158,27 +234,28 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
             (done.size_bytes, done.files) = (plan.size_bytes, plan.files);
             done.tablespaces = plan.tablespaces.clone();
         }
+        Way::View(plan) => (done.size_bytes, done.files) = (plan.size_bytes, plan.files),
         Way::GoOn(_) => {
             let linked = |oid| Some((oid, std::fs::read_link(into.join(format!("pg_tblspc/{oid}"))).ok()?));
             let oids = resolved.point.tablespaces.iter().map(|tablespace| tablespace.oid);
             done.tablespaces = oids.filter_map(linked).collect();
         }
     }
-    settings.output.say_styled(|style| before(&resolved, &way, &done, &args, style));
-    let mut beside = args.beside_production;
-    if args.promote {
+    settings.output.say_styled(|style| before(&resolved, &way, &done, &asked, style));
+    let mut beside = asked.beside_production;
+    if asked.promote {
         let allowed = may_promote(settings, &opened, &resolved, beside).await;
         match allowed {
             Ok(allowed) => beside = allowed,
             // Whoever only looks has been warned.
-            Err(_) if args.dry_run => {}
+            Err(_) if asked.dry_run => {}
             Err(error) => return Err(error),
         }
     }
-    if !args.dry_run {
-        note(settings, &opened, &done, "restore.started").await;
+    if !asked.dry_run {
+        note(settings, &opened, &done, &format!("{name}.started")).await;
         let hold = Hold::take(settings, &opened, &resolved.point).await;
-        let call = Call { settings, opened: &opened, args: &args, resolved: &resolved, beside };
+        let call = Call { settings, opened: &opened, asked: &asked, resolved: &resolved, beside };
         match call.carry_out(&mut done, &options, way, watch).await {
             Ok(()) if done.server.is_some() => hold.release().await,
             Ok(()) => done.wal_held_until = hold.leave().await,
@@ -186,21 +263,36 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
                 // What is there can be gone on with, and then needs its WAL.
                 hold.leave().await;
                 let data = serde_json::json!({ "into": into, "reason": format!("{error:#}") });
-                note_data(settings, &opened, &args.service, "restore.failed", data).await;
+                note_data(settings, &opened, &asked.service, &format!("{name}.failed"), data).await;
                 if recovery::was_stopped(&error) {
                     return Err(error).next(format!("the same command goes on with it: {command}"));
                 }
                 return Err(error);
             }
         }
-        note(settings, &opened, &done, "restore.finished").await;
+        note(settings, &opened, &done, &format!("{name}.finished")).await;
     }
-    settings.output.result("restore", &done, |style| after(&done, style))?;
+    settings.output.result(name, &done, |style| after(&done, style))?;
     Ok(if done.objective.as_ref().is_some_and(|objective| !objective.met) {
         Exit::Findings
     } else {
         Exit::Good
     })
+}
+
+/// A view that is there, and that nobody shows since its process or its machine was stopped, is shown again.
+async fn show_again(settings: &Settings, opened: &Opened, asked: &Asked, into: &Path) -> anyhow::Result<()> {
+    let place = Place::of(into);
+    let about = place.about().with_context(|| format!("{} cannot be read", place.home.display()))?;
+    let is_left = about.is_some_and(|about| about.service == asked.service);
+    if !is_left || !asked.how.is_view() || place.is_shown() {
+        return Ok(());
+    }
+    if place.is_whole() {
+        return view::put_in_place(&place).context("the finished view was to be put in its place");
+    }
+    settings.output.say(format!("showing the view at {} again", into.display()));
+    showing::show(settings, opened, &place).await
 }
 
 /// Production is asked once more whenever something is about to be opened beside it.
@@ -230,36 +322,37 @@ fn must_be_of(tablespaces: &[(String, PathBuf)], resolved: &Resolved) -> anyhow:
 }
 
 /// The plan's places for tablespaces, and those of this call before them.
-fn tablespaces(opened: &Opened, args: &Args) -> BTreeMap<String, PathBuf> {
+fn tablespaces(opened: &Opened, asked: &Asked) -> BTreeMap<String, PathBuf> {
     let mut places: BTreeMap<String, PathBuf> = BTreeMap::new();
-    if let Ok(postgres) = opened.postgres(&args.service) {
+    if let Ok(postgres) = opened.postgres(&asked.service) {
         let planned = postgres.tablespaces.iter();
         places.extend(planned.map(|(old, new)| (old.to_string(), new.as_path().to_owned())));
     }
-    places.extend(args.tablespaces.iter().cloned());
+    places.extend(asked.how.tablespaces().iter().cloned());
     places
 }
 
 /// The command that does the same again, from any directory.
-fn typed(settings: &Settings, args: &Args, into: &Path) -> String {
-    let mut words = vec!["lifeboat".to_owned(), "restore".to_owned(), args.service.to_string()];
+fn typed(settings: &Settings, asked: &Asked, into: &Path) -> String {
+    let mut words = vec!["lifeboat".to_owned(), asked.how.name().to_owned(), asked.service.to_string()];
     let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), quoted(&value)]);
-    add("--to", args.to.to_string());
+    add("--to", asked.to.to_string());
     add("--into", into.display().to_string());
-    if let Some(timeline) = args.timeline {
+    if let Some(timeline) = asked.timeline {
         add("--timeline", timeline.to_string());
     }
-    if args.port != DEFAULT_PORT {
-        add("--port", args.port.to_string());
+    if asked.port != DEFAULT_PORT {
+        add("--port", asked.port.to_string());
     }
-    for (old, new) in &args.tablespaces {
+    for (old, new) in asked.how.tablespaces() {
         add("--tablespace", format!("{old}={}", new.display()));
     }
     let flags = [
-        ("--delta", args.delta),
-        ("--start", args.start),
-        ("--promote", args.promote),
-        ("--beside-production", args.beside_production),
+        ("--delta", asked.how.is_delta()),
+        ("--start", asked.start),
+        ("--promote", asked.promote),
+        ("--beside-production", asked.beside_production),
+        ("--hydrate", matches!(asked.how, How::View { hydrate: true })),
     ];
     for (flag, given) in flags {
         words.extend(given.then(|| flag.to_owned()));
@@ -274,7 +367,7 @@ fn typed(settings: &Settings, args: &Args, into: &Path) -> String {
 struct Call<'a> {
     settings: &'a Settings,
     opened: &'a Opened,
-    args: &'a Args,
+    asked: &'a Asked,
     resolved: &'a Resolved,
     /// Whether production may be alive beside what is opened.
     beside: bool,
@@ -288,12 +381,19 @@ impl Call<'_> {
         way: Way,
         mut watch: Stopwatch,
     ) -> anyhow::Result<()> {
-        let Self { settings, opened, args, resolved, .. } = *self;
+        let Self { settings, opened, asked, resolved, .. } = *self;
         let into = &options.into;
         let users = match way {
             Way::Write(plan) => {
                 recovery::apply(settings, opened, options, *plan).await?;
                 watch.lap("restored");
+                Vec::new()
+            }
+            Way::View(plan) => {
+                let place = plan.place.clone();
+                view::create(options, *plan).await.context("nothing was recovered")?;
+                showing::show(settings, opened, &place).await?;
+                watch.lap("shown");
                 Vec::new()
             }
             Way::GoOn(left) => {
@@ -307,19 +407,26 @@ impl Call<'_> {
         done.kept_bytes = options.progress.kept_bytes.load(std::sync::atomic::Ordering::Relaxed);
         match recovery::installation(resolved.point.major) {
             Ok(installation) => done.start_command = Some(recovery::start_command(&installation, into)),
-            Err(error) if !args.start => settings.output.warn(format!("{error:#}")),
+            Err(error) if !asked.start => settings.output.warn(format!("{error:#}")),
             Err(error) => return Err(error),
         }
-        if args.start {
+        if asked.start {
             self.bring_up(done, options, &users, &mut watch).await?;
+        } else if asked.how.is_view() {
+            // For a start by hand; a full restore has written it.
+            server::write_configuration(into, asked.port, options.owner)?;
+        }
+        if let How::View { hydrate } = asked.how {
+            let request = if hydrate { Request::Hydrate } else { Request::Status };
+            done.view = Some(control::ask(&Place::of(into), request).await?);
         }
         done.seconds = watch.total().as_secs_f64();
         let planned = opened.plan.as_ref().and_then(|plan| {
-            let service = plan.plan.service(&args.service)?;
+            let service = plan.plan.service(&asked.service)?;
             plan.plan.objectives_of(service).rto
         });
         // A directory alone answers nobody: the objective is about a server.
-        done.objective = planned.filter(|_| args.start).map(|rto| Objective {
+        done.objective = planned.filter(|_| asked.start).map(|rto| Objective {
             rto_seconds: rto.0.as_secs_f64(),
             met: done.seconds <= rto.0.as_secs_f64(),
         });
@@ -335,15 +442,15 @@ impl Call<'_> {
         users: &[String],
         watch: &mut Stopwatch,
     ) -> anyhow::Result<()> {
-        let Self { settings, opened, args, resolved, beside } = *self;
+        let Self { settings, opened, asked, resolved, beside } = *self;
         // Listened to at every moment at which a server of ours may run.
         let _stopping = signals::stopping();
-        let started = recovery::start(settings, opened, &resolved.point, &options.into, args.port, users);
+        let started = recovery::start(settings, opened, &resolved.point, &options.into, asked.port, users);
         let mut server = unless_stopped(started).await.context("the server was not started yet")??;
         let reached = recovery::reach(settings, &mut server, &resolved.point, options.recovery.stop).await?;
         target::reached(reached, resolved).context("the server is not where it should be")?;
         watch.lap("replayed");
-        if args.promote {
+        if asked.promote {
             if let Err(error) = may_promote(settings, opened, resolved, beside).await {
                 // It has reached its moment, which took its time: it waits there for a word.
                 server.detach();
@@ -357,7 +464,7 @@ impl Call<'_> {
         }
         let (pid, address) = (server.pid(), server.address());
         server.detach();
-        done.server = Some(ServerView { pid, address, reached, promoted: args.promote });
+        done.server = Some(ServerView { pid, address, reached, promoted: asked.promote });
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! What is said before and after, to people and to machines.
 
-use super::Args;
+use super::Asked;
 use super::left::Way;
 use crate::output::{Style, Tone, clean};
 use crate::recovery::{Segment, quoted, times};
@@ -8,6 +8,7 @@ use crate::show;
 use jiff::Timestamp;
 use lifeboat_base::{ByteCount, Lsn, ServiceName, Timeline, format_duration};
 use lifeboat_postgres::target::{self, Resolved, Target};
+use lifeboat_postgres::view::Status;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -74,6 +75,8 @@ pub(super) struct Restored {
     pub(super) dry_run: bool,
     pub(super) restored: bool,
     pub(super) kept_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) view: Option<Status>,
     pub(super) server: Option<ServerView>,
     pub(super) start_command: Option<String>,
     pub(super) wal_held_until: Option<Timestamp>,
@@ -98,7 +101,13 @@ pub(super) struct Objective {
     pub(super) met: bool,
 }
 /// R1.
-pub(super) fn before(resolved: &Resolved, way: &Way, done: &Restored, args: &Args, style: &Style) -> String {
+pub(super) fn before(
+    resolved: &Resolved,
+    way: &Way,
+    done: &Restored,
+    asked: &Asked,
+    style: &Style,
+) -> String {
     let mut out = style.paint(Tone::Strong, &format!("{} to {}", done.service, done.target.asked));
     let mut line = |name: &str, value: String| {
         out.push_str(&format!("\n  {name:<13} {}", clean(&value)));
@@ -130,6 +139,15 @@ pub(super) fn before(resolved: &Resolved, way: &Way, done: &Restored, args: &Arg
                 line("goes on", text);
             }
         }
+        Way::View(plan) => {
+            let (eager, all) = (ByteCount(plan.eager_bytes), ByteCount(plan.size_bytes));
+            let into = done.into.display();
+            line(
+                "shows",
+                format!("{all} in {} files at {into}, of which {eager} are fetched before", plan.files),
+            );
+            line("keeps", format!("what was read or written in {}", plan.place.home.display()));
+        }
         Way::GoOn(_) => {
             line("goes on", format!("all files are in {} from an earlier try", done.into.display()))
         }
@@ -140,7 +158,7 @@ pub(super) fn before(resolved: &Resolved, way: &Way, done: &Restored, args: &Arg
     if let Way::Write(plan) = way {
         plan.removed.iter().for_each(|path| line("removes", path.display().to_string()));
     }
-    match (args.start, args.promote) {
+    match (asked.start, asked.promote) {
         (_, true) => {
             line("then", "starts the server, waits until it is there, and opens it for writing".to_owned())
         }
@@ -191,6 +209,15 @@ pub(super) fn after(done: &Restored, style: &Style) -> String {
                 ));
             }
         }
+    }
+    if let Some(view) = &done.view {
+        let directory = quoted(&done.into.display().to_string());
+        let next = if view.is_hydrating { "finish" } else { "hydrate" };
+        let percent = (view.pages_here * 100).checked_div(view.pages).unwrap_or(100);
+        let text = format!(
+            "{percent}% of it is here, the rest is read from the vault: lifeboat view {next} {directory}"
+        );
+        out.push_str(&format!("  a view        {}\n", clean(&text)));
     }
     out.push_str(&format!("  time          {}\n", times(&done.segments)));
     if done.kept_bytes > 0 {

@@ -1,0 +1,133 @@
+//! `lifeboat view finish`: from a view to a plain data directory.
+//!
+//! ```text
+//! fill it ─▶ stop the server ─▶ unmount ─▶ the directory gets its name ─▶ start the server
+//! ```
+//!
+//! # Invariants
+//! - **F1 only when whole.** Nothing is stopped before all of it is here, durably.
+//! - **F2 cut off anywhere, it is called again.** What was done stays, and the rest is done.
+
+use super::place;
+use crate::failure::Next;
+use crate::output::{Exit, Tone, clean};
+use crate::recovery::{self, quoted};
+use crate::settings::Settings;
+use crate::showing;
+use anyhow::{Context, bail};
+use lifeboat_base::format_duration;
+use lifeboat_pgformat::{ControlFile, PG_CONTROL_PATH};
+use lifeboat_postgres::server::{Server, StartOptions, server_account};
+use lifeboat_postgres::view::control::{Request, ask};
+use lifeboat_postgres::view::{Place, put_in_place};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Arguments of `lifeboat view finish`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Its directory.
+    directory: PathBuf,
+    /// Leave the server stopped afterwards.
+    #[arg(long)]
+    no_start: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Finished<'a> {
+    directory: &'a Path,
+    /// How long no server answered, if one ran.
+    down_seconds: Option<f64>,
+    /// The process that answers now.
+    server: Option<u32>,
+}
+
+/// Fills it, and puts it in its place.
+///
+/// # Errors
+/// If it is not a plain data directory afterwards.
+pub(super) async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
+    let place = place(&args.directory)?;
+    let directory = &place.mount;
+    if place.is_whole() || !place.data().exists() {
+        // F2.
+        put_in_place(&place)?;
+        return told(settings, &Finished { directory, down_seconds: None, server: None });
+    }
+    if !place.is_shown() {
+        let opened = settings.open().await?;
+        showing::show(settings, &opened, &place).await?;
+    }
+    // F1.
+    showing::hydrate(settings, &place)
+        .await
+        .next(format!("the process behind it tells more in {}", showing::log(&place).display()))?;
+    let Some(mut server) = Server::adopt(directory, &[]) else {
+        ask(&place, Request::Finish).await.context("it stays a view")?;
+        return told(settings, &Finished { directory, down_seconds: None, server: None });
+    };
+    if !is_ours(&server) {
+        return Err(anyhow::anyhow!(
+            "a server that was not started by Lifeboat runs in {} (process {})",
+            directory.display(),
+            server.pid()
+        ))
+        .next("all of it is here; stop the server as it was started, call this again, and start it");
+    }
+    let start = start_options(&place, &server)?;
+    settings.output.say(format!("stopping the server, process {}", server.pid()));
+    let since = settings.clock.monotonic();
+    server.halt().await.context("the server was to be stopped")?;
+    ask(&place, Request::Finish).await.context("it stays a view, and its server is stopped")?;
+    let mut finished = Finished { directory, down_seconds: None, server: None };
+    if !args.no_start {
+        let mut server = Server::start(&start).context("all is in place; the server was not started")?;
+        server.answering().await.context("all is in place; the server does not answer")?.close().await;
+        finished.server = Some(server.pid());
+        server.detach();
+        let down = settings.clock.monotonic().saturating_sub(since);
+        finished.down_seconds = Some(down.as_secs_f64());
+    }
+    told(settings, &finished)
+}
+
+/// Whether it was started with a configuration of ours: then it can be started so again.
+fn is_ours(server: &Server) -> bool {
+    let command = std::fs::read(format!("/proc/{}/cmdline", server.pid())).unwrap_or_default();
+    let ours = format!("config_file={}", server.directory().join(recovery::CONFIGURATION).display());
+    command.split(|byte| *byte == 0).any(|word| word == ours.as_bytes())
+}
+
+fn start_options(place: &Place, server: &Server) -> anyhow::Result<StartOptions> {
+    let path = place.mount.join("PG_VERSION");
+    let text =
+        std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let Ok(major) = text.trim().parse() else { bail!("{} names no version", path.display()) };
+    let known = lifeboat_postgres::restore::left_in(&place.mount).map(|left| left.users).unwrap_or_default();
+    Ok(StartOptions {
+        directory: place.mount.clone(),
+        installation: recovery::installation(major)?,
+        account: server_account().context("the server has nobody to run as")?,
+        port: server.port(),
+        users: recovery::login_roles(&known, None),
+    })
+}
+
+fn told(settings: &Settings, finished: &Finished<'_>) -> anyhow::Result<Exit> {
+    let directory = quoted(&finished.directory.display().to_string());
+    // What everything above was for.
+    let control = std::fs::read(finished.directory.join(PG_CONTROL_PATH))
+        .with_context(|| format!("{directory} is no data directory"))?;
+    ControlFile::parse(&control).with_context(|| format!("{directory} has no sound {PG_CONTROL_PATH}"))?;
+    settings.output.result("view.finish", finished, |style| {
+        let text = format!("{} is a plain data directory", clean(&directory));
+        let mut out = format!("{}\n", style.paint(Tone::Good, &text));
+        if let (Some(down), Some(pid)) = (finished.down_seconds, finished.server) {
+            let down = format_duration(std::time::Duration::from_secs_f64(down));
+            out.push_str(&format!("  its server   process {pid}, after {down} in which none answered\n"));
+        }
+        out
+    })?;
+    Ok(Exit::Good)
+}
