@@ -13,6 +13,7 @@ use lifeboat_pgformat::PG_CONTROL_PATH;
 use lifeboat_vault::Vault;
 use lifeboat_vault::layer::{LayerError, LayerReader};
 use lifeboat_vault::point::{self, PointError};
+use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -21,13 +22,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Threads that answer the kernel; what waits is done beside.
 const THREADS: usize = 4;
 /// Where the kernel takes file systems from.
 const DEVICE: &str = "/dev/fuse";
-/// What the kernel calls views.
-const KIND: &str = "fuse.lifeboat";
+/// How long somebody who still has a file open there is waited for, and how often it is looked.
+const BUSY_LIMIT: Duration = Duration::from_secs(5);
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+/// What the kernel calls the device of a view.
+const NAME: &str = "lifeboat";
 /// What mounts for those who are not root.
 const HELPER: &str = "fusermount3";
 
@@ -181,9 +186,8 @@ impl View {
         let runtime = tokio::runtime::Handle::current();
         let fs = ViewFs::new(overlay.clone(), place.home.clone(), runtime);
         let mut config = Config::default();
-        let (name, kind) =
-            (MountOption::FSName("lifeboat".to_owned()), MountOption::Subtype("lifeboat".to_owned()));
-        config.mount_options = vec![name, kind, MountOption::DefaultPermissions, MountOption::NoAtime];
+        let name = MountOption::FSName(NAME.to_owned());
+        config.mount_options = vec![name, MountOption::DefaultPermissions, MountOption::NoAtime];
         let is_root = rustix::process::geteuid().is_root();
         // The server has an account of its own.
         config.acl = if is_root { SessionACL::All } else { SessionACL::Owner };
@@ -342,17 +346,17 @@ fn is_mounted(path: &Path) -> bool {
 /// Where views are mounted, alive or not.
 #[must_use]
 pub fn mounted() -> Vec<PathBuf> {
-    mounts().filter(|(_, kind)| kind == KIND).map(|(place, _)| place).collect()
+    mounts().filter(|(_, device)| device == NAME).map(|(place, _)| place).collect()
 }
 
-/// Place and kind of all that is mounted.
+/// Place and device of all that is mounted.
 fn mounts() -> impl Iterator<Item = (PathBuf, String)> {
     let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let found = text.lines().filter_map(|line| {
-        // The fifth field is the place; the kind is the first one after a lone dash.
+        // The fifth field is the place; the device is the second one after a lone dash.
         let place = unescaped(line.split(' ').nth(4)?);
-        let kind = line.split(" - ").nth(1)?.split(' ').next()?;
-        Some((PathBuf::from(place), kind.to_owned()))
+        let device = line.split(" - ").nth(1)?.split(' ').nth(1)?;
+        Some((PathBuf::from(place), device.to_owned()))
     });
     found.collect::<Vec<_>>().into_iter()
 }
@@ -366,25 +370,36 @@ fn unescaped(field: &str) -> String {
     text
 }
 
-/// Unmounts; `is_dead`: even if somebody still has files open there.
-///
-/// # Errors
-/// [`ViewError::Unmount`].
+/// Unmounts; `is_dead`: even if somebody still has files open there. Otherwise whoever is just leaving is waited for.
 fn unmount(path: &Path, is_dead: bool) -> Result<(), ViewError> {
-    let flags = if is_dead { UnmountFlags::DETACH } else { UnmountFlags::empty() };
-    let failed = |source| ViewError::Unmount { path: path.to_owned(), source };
-    match rustix::mount::unmount(path, flags) {
-        Ok(()) => Ok(()),
-        Err(rustix::io::Errno::PERM) => {
-            let mut command = Command::new(HELPER);
-            command.args(if is_dead { ["-uz", "--"] } else { ["-u", "--"] }).arg(path);
-            let output = command.output().map_err(failed)?;
-            if output.status.success() {
-                return Ok(());
+    let mut left = BUSY_LIMIT;
+    loop {
+        match unmount_now(path, is_dead) {
+            Err(error) if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) && !left.is_zero() => {
+                std::thread::sleep(BUSY_PAUSE);
+                left = left.saturating_sub(BUSY_PAUSE);
             }
-            Err(failed(std::io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned())))
+            outcome => return outcome.map_err(|source| ViewError::Unmount { path: path.to_owned(), source }),
         }
-        Err(error) => Err(failed(error.into())),
+    }
+}
+
+fn unmount_now(path: &Path, is_dead: bool) -> std::io::Result<()> {
+    let flags = if is_dead { UnmountFlags::DETACH } else { UnmountFlags::empty() };
+    match rustix::mount::unmount(path, flags) {
+        Err(Errno::PERM) => {
+            let output = Command::new(HELPER)
+                .args(if is_dead { ["-uz", "--"] } else { ["-u", "--"] })
+                .arg(path)
+                .output()?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            match output.status.success() {
+                true => Ok(()),
+                false if said.contains("busy") => Err(Errno::BUSY.into()),
+                false => Err(std::io::Error::other(said.trim().to_owned())),
+            }
+        }
+        unmounted => Ok(unmounted?),
     }
 }
 
