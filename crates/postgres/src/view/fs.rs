@@ -44,6 +44,8 @@ const READ_AHEAD_BYTES: u32 = 128 << 10;
 const BLOCK_BYTES: u32 = 8192;
 
 type Open = Arc<Handle<File>>;
+/// Inode, kind and name.
+type Entries = Vec<(u64, FileType, String)>;
 
 /// A view's file system.
 pub(super) struct ViewFs<B> {
@@ -57,7 +59,7 @@ struct Shared<B> {
     home: PathBuf,
     nodes: Mutex<Nodes>,
     files: RwLock<HashMap<u64, Open>>,
-    directories: Mutex<HashMap<u64, Arc<Vec<(u64, FileType, String)>>>>,
+    directories: Mutex<HashMap<u64, Arc<Entries>>>,
     next_handle: AtomicU64,
 }
 
@@ -200,7 +202,7 @@ impl<B: Base> Shared<B> {
         Ok(())
     }
 
-    fn list(&self, path: &str) -> Result<Vec<(u64, FileType, String)>> {
+    fn list(&self, path: &str) -> Result<Entries> {
         let mut entries =
             vec![(1, FileType::Directory, ".".to_owned()), (1, FileType::Directory, "..".to_owned())];
         for entry in std::fs::read_dir(self.place(path))? {

@@ -40,11 +40,13 @@ pub(super) async fn hydrate(
     }
     let mut failed = None;
     while let Some(outcome) = workers.join_next().await {
-        if let Err(error) = outcome.map_err(Error::other).flatten() {
+        if let Err(error) = outcome.unwrap_or_else(|error| Err(Error::other(error))) {
             failed.get_or_insert(error);
         }
     }
-    let rest = tokio::task::spawn_blocking(move || shared.take_rest()).await.map_err(Error::other).flatten();
+    let rest = tokio::task::spawn_blocking(move || shared.take_rest())
+        .await
+        .unwrap_or_else(|error| Err(Error::other(error)));
     match failed {
         Some(error) => Err(error),
         None => rest,
@@ -73,7 +75,7 @@ async fn take_packs(shared: Arc<Shared>) -> Result<()> {
             }
             Ok::<_, Error>(())
         });
-        written.await.map_err(Error::other).flatten()?;
+        written.await.unwrap_or_else(|error| Err(Error::other(error)))?;
     }
 }
 

@@ -94,7 +94,7 @@ async fn at_once_and_then_for_good(installation: &Installation) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_version_answers_from_a_view_and_then_from_a_plain_directory() {
+async fn o5_every_version_answers_from_a_view_and_then_from_a_plain_directory() {
     for installation in Installation::all() {
         at_once_and_then_for_good(&installation).await;
     }

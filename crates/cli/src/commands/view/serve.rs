@@ -75,17 +75,17 @@ async fn serve(output: &Output, view: &Arc<View>, socket: tokio::net::UnixListen
     let mut stopping = signals::stopping();
     let serving = control::serve(view, socket);
     tokio::pin!(serving);
-    loop {
-        tokio::select! {
-            end = &mut serving => return end,
-            () = signals::asked(&mut stopping) => {}
+    tokio::select! {
+        end = &mut serving => return end,
+        () = signals::asked(&mut stopping) => {}
+    }
+    match view.hide() {
+        Ok(()) => End::Hidden,
+        Err(error) => {
+            output.warn(format!("asked to stop, and did not: {error}"));
+            // A second signal ends it.
+            serving.await
         }
-        match view.hide() {
-            Ok(()) => return End::Hidden,
-            Err(error) => output.warn(format!("asked to stop, and did not: {error}")),
-        }
-        // A second signal ends it.
-        return serving.await;
     }
 }
 
@@ -105,7 +105,7 @@ async fn tell_all(
             }
             Happened::Back => {
                 output.say("the vault answers again");
-                ("view.vault-back", serde_json::json!({}))
+                ("view.vaultBack", serde_json::json!({}))
             }
             Happened::Damaged { path, at, why } => {
                 output.warn(format!("{path} cannot be had from byte {at} on, from no copy: {why}"));
@@ -117,7 +117,7 @@ async fn tell_all(
             }
             Happened::NotHydrated(why) => {
                 output.warn(format!("not all of it came: {why}"));
-                ("view.not-hydrated", serde_json::json!({ "reason": why }))
+                ("view.notHydrated", serde_json::json!({ "reason": why }))
             }
         };
         note(&opened, &output, &place, &about, kind, data).await;
