@@ -29,6 +29,7 @@ mod settings;
 mod show;
 mod showing;
 mod signals;
+mod throwaway;
 
 use anyhow::Context;
 use clap::Parser;

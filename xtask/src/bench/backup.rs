@@ -16,15 +16,7 @@ const MB: f64 = 1e6;
 
 #[expect(clippy::print_stdout, reason = "it is for people to read")]
 pub fn run(root: &Path) -> anyhow::Result<()> {
-    let home = lifeboat_testkit::postgres::scratch_directory();
-    let configuration = home.path().join("pgbackrest.conf");
-    let archive = format!("pgbackrest --config={} --stanza=bench archive-push %p", configuration.display());
-    let protected = Protected::start(
-        root,
-        &[("archive_mode", "on"), ("archive_command", &archive), ("wal_level", "replica")],
-    )?;
-    let peer = Peer { protected: &protected, home, configuration };
-    peer.set_up()?;
+    let (protected, peer) = Peer::beside(root)?;
     println!("filling the database");
     protected.cluster.pgbench(&["-i", "-q", "-s", PGBENCH_SCALE]);
     protected.cluster.psql(&format!(
@@ -87,19 +79,31 @@ fn restore(protected: &Protected) -> anyhow::Result<Taken> {
 }
 
 /// pgBackRest, set up for the same server.
-struct Peer<'a> {
-    protected: &'a Protected,
+pub(super) struct Peer {
     home: tempfile::TempDir,
     configuration: std::path::PathBuf,
 }
 
-impl Peer<'_> {
-    fn set_up(&self) -> anyhow::Result<()> {
+impl Peer {
+    /// A server that both protect.
+    pub(super) fn beside(root: &Path) -> anyhow::Result<(Protected, Self)> {
+        let home = lifeboat_testkit::postgres::scratch_directory();
+        let configuration = home.path().join("pgbackrest.conf");
+        let archive =
+            format!("pgbackrest --config={} --stanza=bench archive-push %p", configuration.display());
+        let settings = [("archive_mode", "on"), ("archive_command", &archive), ("wal_level", "replica")];
+        let protected = Protected::start(root, &settings)?;
+        let peer = Self { home, configuration };
+        peer.set_up(&protected)?;
+        Ok((protected, peer))
+    }
+
+    fn set_up(&self, protected: &Protected) -> anyhow::Result<()> {
         let home = self.home.path();
         for name in ["repo", "log", "lock", "spool"] {
             std::fs::create_dir(home.join(name))?;
         }
-        let cluster = &self.protected.cluster;
+        let cluster = &protected.cluster;
         let text = format!(
             "[global]\nrepo1-path={home}/repo\nrepo1-cipher-type=aes-256-cbc\nrepo1-cipher-pass=correct-horse\n\
              repo1-retention-full=2\ncompress-type=zst\ncompress-level=3\nprocess-max=2\nstart-fast=y\n\
@@ -116,7 +120,7 @@ impl Peer<'_> {
         Ok(())
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = as_server_user(Command::new("pgbackrest"));
         command
             .arg(format!("--config={}", self.configuration.display()))
@@ -126,11 +130,21 @@ impl Peer<'_> {
     }
 
     fn restore(&self) -> anyhow::Result<Taken> {
-        let into = self.home.path().join("restored");
+        let (into, taken) = self.restore_into("restored")?;
+        std::fs::remove_dir_all(&into)?;
+        Ok(taken)
+    }
+
+    /// A directory with all files in it.
+    pub(super) fn restored(&self) -> anyhow::Result<std::path::PathBuf> {
+        self.restore_into("restored").map(|(into, _)| into)
+    }
+
+    fn restore_into(&self, name: &str) -> anyhow::Result<(std::path::PathBuf, Taken)> {
+        let into = self.home.path().join(name);
         std::fs::create_dir(&into)?;
         give_to_server_user(&into);
         let taken = measure(&mut self.command(&[&format!("--pg1-path={}", into.display()), "restore"]))?;
-        std::fs::remove_dir_all(&into)?;
-        Ok(taken)
+        Ok((into, taken))
     }
 }

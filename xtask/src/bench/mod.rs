@@ -13,6 +13,7 @@ mod protected;
 mod search;
 mod tables;
 mod takeover;
+mod view;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,13 +21,18 @@ use std::process::ExitCode;
 /// A measurement: its name, what it answers, and the code.
 type Measurement = (&'static str, &'static str, fn(&Path) -> anyhow::Result<()>);
 
-const ALL: [Measurement; 7] = [
+const ALL: [Measurement; 8] = [
     ("backup", "full backup and full restore, MB/s and memory, beside pgBackRest", backup::run),
     ("exposure", "commit on the primary → durable in the vault, p50, p99, max, under pgbench", exposure::run),
     ("cost", "TPS with and without the stream, CPU-seconds of ours per GiB of WAL", exposure::cost),
     ("loss", "killed and erased twenty times under synchronous commits: how many are lost", loss::run),
     ("takeover", "how long nobody acts after the acting `lifeboat serve` was killed", takeover::run),
     ("search", "`wal search` over 10 GiB of WAL, MB/s, beside reading the same vault", search::run),
+    (
+        "view",
+        "time to the first answer at three sizes, from a view, restored fully, and with pgBackRest",
+        view::run,
+    ),
     ("tables", "100,000 small tables: time and memory of backup and restore", tables::run),
 ];
 

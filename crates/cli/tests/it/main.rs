@@ -12,6 +12,7 @@ mod restoring;
 mod resuming;
 mod s3;
 mod secrets;
+mod tables;
 mod telling;
 mod verifying;
 mod ways_on;

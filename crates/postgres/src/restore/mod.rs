@@ -23,6 +23,7 @@ mod settings;
 mod tablespaces;
 
 use crate::server::{Account, first_closed, parent_of_sockets};
+use crate::view::Place;
 use lifeboat_base::{ByteCount, ServiceName, SystemId};
 use lifeboat_vault::Vault;
 use lifeboat_vault::layer::{LayerError, LayerIndex, LayerReader};
@@ -321,9 +322,15 @@ fn occupant(options: &RestoreOptions) -> Result<(Marker, bool), RestoreError> {
     }
 }
 
+/// What the server in `directory` says of itself. Of a view whose process was killed, what is behind it still tells.
+pub(crate) fn pid_file(directory: &Path) -> std::io::Result<String> {
+    let behind = || std::fs::read_to_string(Place::of(directory).data().join(PID_FILE));
+    std::fs::read_to_string(directory.join(PID_FILE)).or_else(|_| behind())
+}
+
 /// The process of the server that runs in `directory`. A file left by one that was killed names none.
 pub(crate) fn running_server(directory: &Path) -> Option<i32> {
-    let text = std::fs::read_to_string(directory.join(PID_FILE)).ok()?;
+    let text = pid_file(directory).ok()?;
     // One without a postmaster, as `initdb` runs it, writes a negative number.
     let pid = text.lines().next()?.trim().parse::<i32>().ok()?.checked_abs()?;
     let process = rustix::process::Pid::from_raw(pid)?;

@@ -4,7 +4,7 @@ use super::account::Account;
 use super::configuration::{Configuration, configure, conninfo_value, escape};
 use super::install::Installation;
 use crate::client::{ClientError, Connection, Conninfo, ConninfoError, Purpose};
-use crate::restore::{PID_FILE, RestoreError, Stop, end_recovery, link_made_by_replay, running_server};
+use crate::restore::{RestoreError, Stop, end_recovery, link_made_by_replay, pid_file, running_server};
 use lifeboat_base::Lsn;
 use lifeboat_pgformat::{ControlError, ControlFile, PG_CONTROL_PATH};
 use rustix::process::{Pid, Signal, kill_process};
@@ -191,7 +191,7 @@ impl Server {
         if !works_in(process, directory) {
             return None;
         }
-        let text = std::fs::read_to_string(directory.join(PID_FILE)).ok()?;
+        let text = pid_file(directory).ok()?;
         let mut lines = text.lines().skip(PORT_LINE);
         let port = lines.next()?.trim().parse().ok()?;
         let sockets = lines.next().map(str::trim).filter(|sockets| !sockets.is_empty());
@@ -503,7 +503,9 @@ fn last_before(target: Lsn) -> Lsn {
 /// Whether a process works in `directory`, as a server does in its own.
 fn works_in(process: i32, directory: &Path) -> bool {
     let cwd = std::fs::read_link(format!("/proc/{process}/cwd"));
-    cwd.is_ok_and(|cwd| directory.canonicalize().is_ok_and(|directory| cwd == directory))
+    // A view whose process was killed cannot be looked into: its name must do.
+    let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
+    cwd.is_ok_and(|cwd| cwd == directory)
 }
 
 fn remove_sockets(sockets: &Path, directory: &Path) {

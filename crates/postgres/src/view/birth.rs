@@ -200,23 +200,22 @@ async fn fetch_small(
     let files = reader.index().files.iter();
     let small =
         files.filter(|file| file.kind == FileKind::File && is_eager(file) && file.path != MARKER_FILE);
-    let frames = small.flat_map(|file| (0..file.length).step_by(FRAME_BYTES).map(move |at| (file, at)));
-    let fetch = |(file, at): (&FileEntry, u64)| {
-        let path = file.path.clone();
-        async move {
-            if options.progress.cancelled.load(Ordering::Relaxed) {
-                return Err(RestoreError::Cancelled);
-            }
-            let raw = reader.frame(&path, at).await.map_err(RestoreError::Layer)?.unwrap_or_default();
-            let to = place.home.join(super::overlay::place_of(&within(&path)));
-            let opened = std::fs::OpenOptions::new().write(true).open(&to).map_err(failed(&to))?;
-            opened.write_all_at(&raw, at).map_err(failed(&to))?;
-            options.progress.done_bytes.fetch_add(raw.len() as u64, Ordering::Relaxed);
-            Ok(())
+    let frames =
+        small.flat_map(|file| (0..file.length).step_by(FRAME_BYTES).map(|at| (file.path.clone(), at)));
+    let frames: Vec<(String, u64)> = frames.collect();
+    let fetch = |(path, at): (String, u64)| async move {
+        if options.progress.cancelled.load(Ordering::Relaxed) {
+            return Err(RestoreError::Cancelled);
         }
+        let raw = reader.frame(&path, at).await.map_err(RestoreError::Layer)?.unwrap_or_default();
+        let to = place.home.join(super::overlay::place_of(&within(&path)));
+        let opened = std::fs::OpenOptions::new().write(true).open(&to).map_err(failed(&to))?;
+        opened.write_all_at(&raw, at).map_err(failed(&to))?;
+        options.progress.done_bytes.fetch_add(raw.len() as u64, Ordering::Relaxed);
+        Ok(())
     };
     let control = place.control();
-    let mut under_way = stream::iter(frames.map(fetch)).buffer_unordered(AT_A_TIME);
+    let mut under_way = stream::iter(frames.into_iter().map(fetch)).buffer_unordered(AT_A_TIME);
     while under_way.try_next().await?.is_some() {}
     if !control.exists() {
         return Err(RestoreError::Unsupported(format!("the layer holds no {PG_CONTROL_PATH}")));

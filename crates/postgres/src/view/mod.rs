@@ -28,6 +28,7 @@ mod sim;
 mod tests;
 
 pub use birth::{ViewPlan, create, plan};
+pub use overlay::Keep;
 pub use pages::{AWAY_LIMIT, Happened, Listener};
 pub use place::{About, Place};
 pub use show::{Status, View, ViewError, discard, is_possible, mounted, put_in_place};

@@ -35,6 +35,15 @@ const STRIPES: usize = 64;
 /// Pages that share a lock, a frame's.
 const STRIPE_PAGES: u32 = 16;
 
+/// What the overlay keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// What was written, and what was fetched: it becomes a data directory.
+    All,
+    /// What was written alone: it is thrown away, and needs little room.
+    Written,
+}
+
 /// Where pages come from that are not in the overlay.
 pub(super) trait Base: Send + Sync + 'static {
     /// The run of pages of file `number` in which `page` is stored; fewer bytes than pages at the file's end.
@@ -87,6 +96,7 @@ pub(super) struct Overlay<D: Disk, B> {
     numbers: HashMap<String, u32>,
     record: Mutex<Record<D::File>>,
     fetching: [Mutex<()>; STRIPES],
+    keep: Keep,
     /// Held while a name comes to stand for another file: nobody opens the new one for the old (O2).
     names: RwLock<()>,
 }
@@ -122,11 +132,11 @@ impl<D: Disk, B: Base> Overlay<D, B> {
     pub(super) fn create(disk: D, base: B, files: &[BaseFile]) -> Result<Self> {
         let record = Record::create(&disk)?;
         let presences = files.iter().map(|file| Presence::absent(pages_of(file.length))).collect();
-        Ok(Self::new(disk, base, files, presences, record))
+        Ok(Self::new(disk, base, files, presences, record, Keep::All))
     }
 
     /// The overlay that is there: after a restart, a kill, a power cut.
-    pub(super) fn open(disk: D, base: B, files: &[BaseFile]) -> Result<Self> {
+    pub(super) fn open(disk: D, base: B, files: &[BaseFile], keep: Keep) -> Result<Self> {
         let mut presences: Vec<Presence> =
             files.iter().map(|file| Presence::absent(pages_of(file.length))).collect();
         let record = Record::open(&disk, |entry| {
@@ -142,7 +152,7 @@ impl<D: Disk, B: Base> Overlay<D, B> {
                 }
             }
         })?;
-        let overlay = Self::new(disk, base, files, presences, record);
+        let overlay = Self::new(disk, base, files, presences, record, keep);
         for (file, tracked) in files.iter().zip(&overlay.files) {
             match overlay.disk.open(&place_of(&file.path), How::Open) {
                 // What was cut off before the power went shows nothing old, whatever it grows to.
@@ -157,7 +167,14 @@ impl<D: Disk, B: Base> Overlay<D, B> {
         Ok(overlay)
     }
 
-    fn new(disk: D, base: B, files: &[BaseFile], presences: Vec<Presence>, record: Record<D::File>) -> Self {
+    fn new(
+        disk: D,
+        base: B,
+        files: &[BaseFile],
+        presences: Vec<Presence>,
+        record: Record<D::File>,
+        keep: Keep,
+    ) -> Self {
         let tracked = |presence: Presence| Tracked {
             is_gone_saved: AtomicBool::new(presence.base() == 0),
             presence: Mutex::new(presence),
@@ -174,6 +191,7 @@ impl<D: Disk, B: Base> Overlay<D, B> {
             numbers,
             record: Mutex::new(record),
             fetching: std::array::from_fn(|_| Mutex::new(())),
+            keep,
             names: RwLock::new(()),
         }
     }
@@ -277,6 +295,9 @@ impl<D: Disk, B: Base> Overlay<D, B> {
         loop {
             let missing = lock(&tracked.presence).missing(pages.clone());
             let Some(run) = missing.first() else { return handle.file.read_at(buffer, at) };
+            if self.keep == Keep::Written {
+                return self.read_around(handle, tracked, buffer, at);
+            }
             match self.fill(handle, tracked, run.start) {
                 Ok(()) => {}
                 // A full disk is no reason not to answer.

@@ -5,12 +5,13 @@
 //!   [`AWAY_LIMIT`]; then it is an error, and each later one is tried once, until the vault is back.
 //! - **G2 damage is told.** A frame that no copy has whole is an error and an event, never served.
 
-use super::overlay::{Base, BaseFile, Fetched};
+use super::overlay::{Base, BaseFile, Fetched, Keep};
 use super::place::within;
 use lifeboat_base::{Clock, error_chain};
 use lifeboat_pgformat::{PAGE_SIZE_BYTES, RelationFile};
 use lifeboat_vault::layer::{FRAME_BYTES, FileKind, LayerError, LayerReader};
 use lifeboat_vault::{ReadError, Vault};
+use std::collections::{HashMap, VecDeque};
 use std::io::{Error, ErrorKind, Result};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +21,8 @@ use std::time::Duration;
 pub const AWAY_LIMIT: Duration = Duration::from_secs(60);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Frames that are held in memory where they are not kept: whoever reads page by page asks for the same ones again.
+const FRAMES_HELD: usize = 256;
 const FRAME_PAGES: u32 = (FRAME_BYTES / PAGE_SIZE_BYTES) as u32;
 
 /// What happened between a view and its vault.
@@ -67,6 +70,28 @@ pub(super) fn relation_files(reader: &LayerReader) -> Vec<RestoreFile> {
         .collect()
 }
 
+/// The frames that were fetched last.
+#[derive(Default)]
+struct Held {
+    frames: HashMap<(u32, u32), Fetched>,
+    /// The oldest first.
+    order: VecDeque<(u32, u32)>,
+}
+
+impl Held {
+    fn hold(&mut self, number: u32, fetched: &Fetched) {
+        let place = (number, fetched.first_page);
+        if self.frames.insert(place, fetched.clone()).is_none() {
+            self.order.push_back(place);
+        }
+        if self.order.len() > FRAMES_HELD
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.frames.remove(&oldest);
+        }
+    }
+}
+
 pub(super) struct VaultPages {
     pub(super) reader: LayerReader,
     pub(super) files: Vec<RestoreFile>,
@@ -75,16 +100,20 @@ pub(super) struct VaultPages {
     /// Since when the vault does not answer.
     away_since: Mutex<Option<Duration>>,
     tell: Listener,
+    /// Frames that were fetched last, where the overlay keeps none.
+    held: Option<Mutex<Held>>,
     /// Frames that were fetched for somebody who waited.
     pub(super) fetched: AtomicU64,
 }
 
 impl VaultPages {
-    pub(super) fn new(vault: &Vault, reader: LayerReader, tell: Listener) -> Self {
+    pub(super) fn new(vault: &Vault, reader: LayerReader, keep: Keep, tell: Listener) -> Self {
         let files = relation_files(&reader);
         let runtime = tokio::runtime::Handle::current();
         let clock = vault.clock().clone();
-        Self { reader, files, runtime, clock, away_since: Mutex::default(), tell, fetched: AtomicU64::new(0) }
+        let held = (keep == Keep::Written).then(Mutex::default);
+        let (away_since, fetched) = Default::default();
+        Self { reader, files, runtime, clock, away_since, tell, held, fetched }
     }
 
     /// Whether to try again (G1).
@@ -111,12 +140,20 @@ impl Base for Arc<VaultPages> {
         let file = self.files.get(number as usize).ok_or_else(|| Error::from(ErrorKind::NotFound))?;
         let first_page = page - page % FRAME_PAGES;
         let at = u64::from(first_page) * PAGE_SIZE_BYTES as u64;
+        let held = self.held.as_ref().map(|held| held.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(found) = held.and_then(|held| held.frames.get(&(number, first_page)).cloned()) {
+            return Ok(found);
+        }
         loop {
             match self.runtime.block_on(self.reader.frame(&file.layer_path, at)) {
                 Ok(Some(bytes)) => {
                     self.answered();
                     self.fetched.fetch_add(1, Ordering::Relaxed);
-                    return Ok(Fetched { first_page, bytes });
+                    let fetched = Fetched { first_page, bytes };
+                    if let Some(held) = &self.held {
+                        held.lock().unwrap_or_else(PoisonError::into_inner).hold(number, &fetched);
+                    }
+                    return Ok(fetched);
                 }
                 Ok(None) => return Err(Error::from(ErrorKind::UnexpectedEof)),
                 Err(error @ LayerError::Read { source: ReadError::Unavailable { .. }, .. }) => {

@@ -3,7 +3,7 @@
 use super::disk::RealDisk;
 use super::fs::ViewFs;
 use super::hydrate::hydrate;
-use super::overlay::{BaseFile, Overlay};
+use super::overlay::{BaseFile, Keep, Overlay};
 use super::pages::{Happened, Listener, VaultPages};
 use super::place::{About, Place};
 use crate::restore::running_server;
@@ -164,7 +164,7 @@ impl View {
     ///
     /// # Errors
     /// [`ViewError`].
-    pub async fn show(vault: &Vault, mount: &Path, tell: Listener) -> Result<Self, ViewError> {
+    pub async fn show(vault: &Vault, mount: &Path, keep: Keep, tell: Listener) -> Result<Self, ViewError> {
         let place = Place::of(mount);
         let about = place.about().map_err(file_error(&place.home))?;
         let about = about.filter(|_| !place.is_whole()).ok_or_else(|| ViewError::None(place.clone()))?;
@@ -175,9 +175,9 @@ impl View {
         let point = point::read(vault, &about.service, &about.point).await.map_err(ViewError::Point)?;
         let layer = point.layers.first().cloned().unwrap_or_default();
         let reader = LayerReader::open(vault, &about.service, &layer).await.map_err(ViewError::Layer)?;
-        let pages = Arc::new(VaultPages::new(vault, reader, tell.clone()));
+        let pages = Arc::new(VaultPages::new(vault, reader, keep, tell.clone()));
         let files: Vec<BaseFile> = pages.files.iter().map(|file| file.base.clone()).collect();
-        let overlay = Overlay::open(RealDisk(place.home.clone()), pages.clone(), &files);
+        let overlay = Overlay::open(RealDisk(place.home.clone()), pages.clone(), &files, keep);
         let overlay = Arc::new(overlay.map_err(file_error(&place.home))?);
         // One that was killed leaves a mount behind that answers nobody.
         if is_mounted(mount) {
@@ -258,6 +258,18 @@ impl View {
     pub fn hide(&self) -> Result<(), ViewError> {
         must_not_run(&self.place.mount)?;
         unmount(&self.place.mount, false)
+    }
+
+    /// Shows it no more, whoever still uses it, and removes it: what is only in it is lost.
+    ///
+    /// # Errors
+    /// [`ViewError`].
+    pub fn throw_away(self) -> Result<(), ViewError> {
+        self.stop_hydrating();
+        unmount(&self.place.mount, true)?;
+        let place = self.place.clone();
+        drop(self);
+        discard(&place)
     }
 
     /// Makes it a plain data directory: all of it must be here, and no server run.

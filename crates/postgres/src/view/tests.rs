@@ -1,7 +1,7 @@
 //! The overlay against a model, with power cuts, kills and faults at any point.
 
 use super::disk::{Disk as _, RealDisk};
-use super::overlay::{Base, BaseFile, DATA, Fetched, Handle, Overlay};
+use super::overlay::{Base, BaseFile, DATA, Fetched, Handle, Keep, Overlay};
 use super::sim::{Fault, SimDisk, SimFile};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -143,6 +143,7 @@ struct World {
     disk: SimDisk,
     frames: Frames,
     overlay: Overlay<SimDisk, Frames>,
+    keep: Keep,
     model: Vec<Vec<Page>>,
     /// How long each file is, in pages; none if it is not there.
     lengths: Vec<Option<u32>>,
@@ -175,7 +176,7 @@ impl World {
         let lengths = FILES.iter().map(|(_, pages)| Some(*pages)).collect();
         let bases = FILES.iter().map(|(_, pages)| *pages).collect();
         let handles = FILES.iter().map(|_| None).collect();
-        Self { disk, frames, overlay, model, lengths, bases, handles, next: 1 }
+        Self { disk, frames, overlay, keep: Keep::All, model, lengths, bases, handles, next: 1 }
     }
 
     fn set(&mut self, file: usize, page: u32, content: Content) {
@@ -397,7 +398,10 @@ impl World {
     fn restart(&mut self) {
         self.frames.is_away.store(false, Ordering::Relaxed);
         self.handles = FILES.iter().map(|_| None).collect();
-        self.overlay = Overlay::open(self.disk.clone(), self.frames.clone(), &base_files()).unwrap();
+        // By turns: what is kept must never change what is seen.
+        self.keep = if self.keep == Keep::All { Keep::Written } else { Keep::All };
+        self.overlay =
+            Overlay::open(self.disk.clone(), self.frames.clone(), &base_files(), self.keep).unwrap();
         self.refresh();
     }
 
@@ -450,7 +454,7 @@ fn a_real_directory_keeps_what_was_synced_under_whatever_name() {
     overlay.rename(FILES[1].0, "base/5/moved").unwrap();
     overlay.sync_all().unwrap();
 
-    let overlay = Overlay::open(disk, Frames::default(), &base_files()).unwrap();
+    let overlay = Overlay::open(disk, Frames::default(), &base_files(), Keep::All).unwrap();
     let look = |path: &str, page: u32| {
         let handle = overlay.open_file(path).unwrap();
         let mut bytes = vec![0; PAGE];

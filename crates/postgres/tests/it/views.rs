@@ -5,7 +5,7 @@ use lifeboat_base::Lsn;
 use lifeboat_postgres::client::Connection;
 use lifeboat_postgres::restore::{RestoreOptions, Stop};
 use lifeboat_postgres::server::Server;
-use lifeboat_postgres::view::{self, Happened, Listener, View};
+use lifeboat_postgres::view::{self, Happened, Keep, Listener, View};
 use lifeboat_testkit::postgres::Installation;
 use lifeboat_vault::point::RestorePoint;
 use std::path::Path;
@@ -25,7 +25,7 @@ async fn born(fixture: &Fixture, point: &RestorePoint, stop: Lsn, into: &str) ->
 }
 
 async fn show(fixture: &Fixture, into: &Path) -> View {
-    View::show(&fixture.bench.vault, into, nothing_happens()).await.unwrap()
+    View::show(&fixture.bench.vault, into, Keep::All, nothing_happens()).await.unwrap()
 }
 
 const COUNT: &str = "SELECT count(*) AS rows, count(*) FILTER (WHERE note = 'later') AS later, \

@@ -3,7 +3,7 @@
 mod list;
 pub mod prune;
 pub mod run;
-mod scratch;
+pub mod scratch;
 pub mod verify;
 
 use crate::output::Exit;

@@ -12,6 +12,7 @@
 
 use anyhow::Context;
 use lifeboat_postgres::server::end_orphan;
+use lifeboat_postgres::view::{Place, discard};
 use rustix::fs::{FlockOperation, flock, fstat};
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -62,6 +63,7 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         if !self.is_kept {
             // What cannot be removed is named like it, for a person to find.
+            let _ = discard(&Place::of(&self.path));
             let _ = std::fs::remove_dir_all(&self.path);
         }
         let _ = std::fs::remove_file(lock_path(&self.path));
@@ -89,6 +91,14 @@ async fn sweep(found: &Path) {
         return;
     }
     let directory = found.with_extension("");
+    // A view that nobody shows any more: its server is found by what is behind it.
+    let place = Place::of(&directory);
+    if place.home.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        end_orphan(&directory).await;
+        if discard(&place).is_err() {
+            return;
+        }
+    }
     // No link: it would lead to somebody else's server.
     if directory.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
         end_orphan(&directory).await;

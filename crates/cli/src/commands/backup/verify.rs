@@ -1,6 +1,6 @@
 //! `lifeboat backup verify`: a backup counts once it has been recovered (DESIGN §1.1).
 //!
-//! The point is restored into a scratch directory, a real server recovers it to the end of its own WAL, is
+//! The point is shown on a throw-away view, a real server recovers it to the end of its own WAL, is
 //! opened, and asked: every table and index of every database, then the plan's own checks. Nothing is kept.
 //!
 //! # Invariants
@@ -9,18 +9,19 @@
 //! - **V2 what is proven counts.** What the vault's copies, all of them, say is missing or damaged is a verdict.
 
 use super::scratch::Scratch;
-use crate::failure::Next;
+use crate::failure::{Next, guided};
 use crate::output::{Exit, Tone};
 use crate::points;
 use crate::recovery::{self, Hold, Segment, Stopwatch, Wanted};
 use crate::settings::{Opened, Settings};
 use crate::signals::unless_stopped;
+use crate::throwaway::ThrowAway;
 use crate::{journal, settings, show};
 use anyhow::{Context, bail, ensure};
 use lifeboat_base::{ServiceName, error_chain, format_duration};
 use lifeboat_postgres::restore;
 use lifeboat_postgres::server::RECOVERED_LOG;
-use lifeboat_postgres::target::{self, ScanError, TargetError};
+use lifeboat_postgres::target::{self, Resolved, ScanError, TargetError};
 use lifeboat_postgres::verify::{self, Check, CheckOutcome, Outcome};
 use lifeboat_vault::point::RestorePoint;
 use lifeboat_vault::{ReadError, Scope, names, refusals};
@@ -38,10 +39,11 @@ pub struct Args {
     /// The restore point's name, or enough of its beginning; `latest`, or SERVICE/latest where several services
     /// have any.
     id: String,
-    /// Where to make the scratch directory: it needs room for the whole database.
+    /// Where to make the scratch directory. It needs room for what replay writes; for the whole database with
+    /// --keep, and on a machine without FUSE.
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
-    /// Leave the scratch directory.
+    /// Restore all files, and leave them.
     #[arg(long)]
     keep: bool,
 }
@@ -134,7 +136,7 @@ pub async fn verify(
     whole(opened).await?;
     let mut watch = Stopwatch::start(settings);
     let hold = Hold::take(settings, opened, point).await;
-    let tried = try_it(settings, opened, point, scratch.path(), &mut watch).await;
+    let tried = try_it(settings, opened, point, scratch.path(), keep, &mut watch).await;
     hold.release().await;
     let checks = match tried {
         Ok(checks) => checks,
@@ -156,7 +158,6 @@ pub async fn verify(
     if verified.outcome != Outcome::Passed {
         // V1: what failed may be what a copy that is away, or a full disk, made of it.
         whole(opened).await?;
-        ran_well(&verified, scratch.path())?;
     }
     drop(scratch);
     let kind = match verified.outcome {
@@ -180,11 +181,14 @@ async fn whole(opened: &Opened) -> anyhow::Result<()> {
 }
 
 /// V1: this machine had what a server needs.
-fn ran_well(verified: &Verified, directory: &Path) -> anyhow::Result<()> {
+fn ran_well(checks: &[CheckOutcome], directory: &Path) -> anyhow::Result<()> {
+    if checks.iter().all(|check| check.outcome == Outcome::Passed) {
+        return Ok(());
+    }
     // Without a log the server never ran, and is not what failed.
     let log = std::fs::read(directory.join(RECOVERED_LOG)).unwrap_or_default();
     let log = String::from_utf8_lossy(&log);
-    let unmet = verified.checks.iter().filter(|check| check.outcome != Outcome::Passed);
+    let unmet = checks.iter().filter(|check| check.outcome != Outcome::Passed);
     let answers = unmet.map(|check| check.answer.as_str());
     if let Some(line) = answers.chain(log.lines()).find(|text| verify::is_of_this_machine(text)) {
         bail!("no verdict, for this machine ran short of something: {}", line.trim());
@@ -212,6 +216,7 @@ async fn try_it(
     opened: &Opened,
     point: &RestorePoint,
     into: &Path,
+    keep: bool,
     watch: &mut Stopwatch,
 ) -> anyhow::Result<Vec<CheckOutcome>> {
     let target = target::own_end(&opened.vault, point).await.context("its own WAL is not whole")?;
@@ -224,21 +229,56 @@ async fn try_it(
         tablespaces: BTreeMap::new(),
         workers: restore::DEFAULT_WORKERS,
     };
-    let (options, plan) = recovery::plan(settings, opened, &wanted).await?;
-    match recovery::apply(settings, opened, &options, plan).await {
-        Err(error) if !recovery::was_stopped(&error) => {
-            return Err(error).next("`lifeboat vault check` tells what the vault lacks");
-        }
-        outcome => outcome?,
+    if keep {
+        let (options, plan) = recovery::plan(settings, opened, &wanted).await?;
+        recovery::apply(settings, opened, &options, plan).await.map_err(checked)?;
+        watch.lap("restored");
+        let checks = examine(settings, opened, point, &target, into, watch).await?;
+        return ran_well(&checks, into).map(|()| checks);
     }
+    let ground = ThrowAway::make(settings, opened, &wanted).await.map_err(checked)?;
     watch.lap("restored");
+    let examined = examine(settings, opened, point, &target, into, watch).await;
+    let (damage, was_away) = (ground.damage(), ground.was_away());
+    // A log that says why is read before it goes.
+    let examined = examined.and_then(|checks| ran_well(&checks, into).map(|()| checks));
+    ground.end().await;
+    // V2: first of all what the vault itself says.
+    if let Some(damage) = damage {
+        return Ok(vec![failed("restore", format!("the vault holds it damaged: {damage}"))]);
+    }
+    let checks = examined?;
+    let is_bad = checks.iter().any(|check| check.outcome != Outcome::Passed);
+    if let Some(why) = was_away.filter(|_| is_bad) {
+        bail!("no verdict, for the vault was away meanwhile ({why})");
+    }
+    Ok(checks)
+}
+
+/// Where to look when nothing could be restored.
+fn checked(error: anyhow::Error) -> anyhow::Error {
+    match recovery::was_stopped(&error) {
+        true => error,
+        false => guided(error, "`lifeboat vault check` tells what the vault lacks"),
+    }
+}
+
+/// Starts a server in the directory, and asks it.
+async fn examine(
+    settings: &Settings,
+    opened: &Opened,
+    point: &RestorePoint,
+    target: &Resolved,
+    into: &Path,
+    watch: &mut Stopwatch,
+) -> anyhow::Result<Vec<CheckOutcome>> {
     let mut server = recovery::start(settings, opened, point, into, PORT, &[]).await?;
     let reached = match recovery::reach(settings, &mut server, point, target.stop()).await {
         Ok(reached) => reached,
         Err(error) if recovery::was_stopped(&error) => return Err(error),
         Err(error) => return Ok(vec![failed("recovery", format!("{error:#}"))]),
     };
-    if let Err(error) = target::reached(reached, &target) {
+    if let Err(error) = target::reached(reached, target) {
         return Ok(vec![failed("recovery", error.to_string())]);
     }
     // Promoted: unlogged relations are reset, and checks may need to write temporary files.

@@ -86,7 +86,10 @@ pub(super) fn must_lead_there(left: &Left, resolved: &Resolved, into: &Path) -> 
 
 /// Where exactly the moment is: among the restore points that have not failed, or if none of those reaches it,
 /// among all. From the one that an earlier call began with, if that leads there too.
-pub(super) async fn resolve(
+///
+/// # Errors
+/// If there is no such moment, or nothing leads there.
+pub async fn resolve(
     settings: &Settings,
     opened: &Opened,
     asked: &Asked,

@@ -25,7 +25,8 @@ use crate::settings::{Opened, Settings};
 use crate::signals::{self, unless_stopped};
 use crate::{journal, points, production, showing};
 use anyhow::{Context, bail, ensure};
-use left::{Way, goes_on, is_running, must_lead_there, resolve};
+pub use left::resolve;
+use left::{Way, goes_on, is_running, must_lead_there};
 use lifeboat_base::{ServiceName, Timeline};
 use lifeboat_postgres::restore::{self, RestoreOptions};
 use lifeboat_postgres::server;
@@ -54,6 +55,9 @@ const DEFAULT_PORT: u16 = 5432;
 pub struct Args {
     #[command(flatten)]
     asked: Asked,
+    /// The directory to restore into: new, empty, or left by this restore.
+    #[arg(long, value_name = "DIR")]
+    into: PathBuf,
     /// Restore over an old data directory of the same cluster, fetching only what differs.
     #[arg(long)]
     delta: bool,
@@ -70,16 +74,13 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 pub struct Asked {
     /// The service.
-    service: ServiceName,
+    pub service: ServiceName,
     /// The moment to go back to.
     #[arg(long, value_name = "MOMENT", default_value = "latest")]
-    to: Target,
-    /// The directory to restore into: new, empty, or left by the same command.
-    #[arg(long, value_name = "DIR")]
-    into: PathBuf,
+    pub to: Target,
     /// Which branch of history, where there are several.
     #[arg(long, value_name = "N", value_parser = parse_timeline)]
-    timeline: Option<Timeline>,
+    pub timeline: Option<Timeline>,
     /// Start the server, and wait until it has reached the moment.
     #[arg(long)]
     start: bool,
@@ -94,7 +95,10 @@ pub struct Asked {
     dry_run: bool,
     /// The port that names the started server's socket.
     #[arg(long, default_value_t = DEFAULT_PORT)]
-    port: u16,
+    pub port: u16,
+    /// Where.
+    #[arg(skip)]
+    into: PathBuf,
     /// How it is done.
     #[arg(skip)]
     how: How,
@@ -160,20 +164,20 @@ fn parse_tablespace(text: &str) -> anyhow::Result<(String, PathBuf)> {
 /// # Errors
 /// If the service is not back where it was asked to be.
 pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
-    let Args { asked, delta, tablespaces, workers } = args;
-    bring_back(settings, asked, How::Full { delta, tablespaces, workers: workers as usize }).await
+    let Args { asked, into, delta, tablespaces, workers } = args;
+    bring_back(settings, asked, into, How::Full { delta, tablespaces, workers: workers as usize }).await
 }
 
 /// Brings a service back, for `restore` and `recover`.
 ///
 /// # Errors
 /// If it is not where it was asked to be.
-pub async fn bring_back(settings: &Settings, asked: Asked, how: How) -> anyhow::Result<Exit> {
-    let asked = Asked { how, ..asked };
+pub async fn bring_back(settings: &Settings, asked: Asked, into: PathBuf, how: How) -> anyhow::Result<Exit> {
+    let into = std::path::absolute(into).context("the directory has no absolute path")?;
+    let asked = Asked { into: into.clone(), how, ..asked };
     let opened = settings.open().await?;
     points::must_be_known(&opened, &asked.service).await?;
     let mut watch = Stopwatch::start(settings);
-    let into = std::path::absolute(&asked.into).context("the directory has no absolute path")?;
     if !asked.dry_run {
         show_again(settings, &opened, &asked, &into).await?;
     }

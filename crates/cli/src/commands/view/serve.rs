@@ -8,7 +8,7 @@ use crate::settings::{Opened, Settings};
 use crate::{secrets, signals};
 use anyhow::Context;
 use lifeboat_postgres::view::control::{self, End};
-use lifeboat_postgres::view::{About, Happened, Listener, Place, View};
+use lifeboat_postgres::view::{About, Happened, Keep, Listener, Place, View};
 use lifeboat_vault::Scope;
 use lifeboat_vault::pins::Purpose;
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     let held = held.map_err(|error| output.warn(format!("{error:#}"))).ok();
     let (happened, told) = mpsc::unbounded_channel();
     let tell: Listener = Arc::new(move |what| drop(happened.send(what)));
-    let view = Arc::new(View::show(&opened.vault, &place.mount, tell).await?);
+    let view = Arc::new(View::show(&opened.vault, &place.mount, Keep::All, tell).await?);
     let telling = tokio::spawn(tell_all(opened.clone(), output.clone(), place.clone(), about.clone(), told));
     let socket = control::listen(&place).context("nobody could ask it anything")?;
     output.say(format!(

@@ -1,10 +1,13 @@
-//! `lifeboat recover`: a service back at a moment at once, from a view.
+//! `lifeboat recover`: a service back at a moment at once, from a view; or one table of it.
 //!
 //! Where views are not possible it says so in one line, and restores fully.
+
+mod table;
 
 use super::restore::{self, Asked, How};
 use crate::output::Exit;
 use crate::settings::Settings;
+use anyhow::Context;
 use lifeboat_postgres::view;
 
 /// Arguments of `lifeboat recover`.
@@ -18,9 +21,15 @@ use lifeboat_postgres::view;
 pub struct Args {
     #[command(flatten)]
     asked: Asked,
+    /// The directory: new, empty, or left by this command. With --table: the database to put it into, as a
+    /// connection string.
+    #[arg(long, value_name = "DIR", required_unless_present = "dump")]
+    into: Option<String>,
     /// Fetch the rest right away, while the server is in use.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "tables")]
     hydrate: bool,
+    #[command(flatten)]
+    table: table::Args,
 }
 
 /// Recovers.
@@ -28,12 +37,17 @@ pub struct Args {
 /// # Errors
 /// If the service is not back where it was asked to be.
 pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
+    let Args { asked, into, hydrate, table } = args;
+    if !table.tables.is_empty() {
+        return table::run(settings, &asked, into, table).await;
+    }
+    let into = into.context("a whole service needs a directory: --into DIR")?;
     let how = match view::is_possible() {
-        Ok(()) => How::View { hydrate: args.hydrate },
+        Ok(()) => How::View { hydrate },
         Err(why) => {
             settings.output.say(format!("no instant recovery on this machine, restoring fully: {why}"));
             How::default()
         }
     };
-    restore::bring_back(settings, args.asked, how).await
+    restore::bring_back(settings, asked, into.into(), how).await
 }
