@@ -15,6 +15,7 @@ use lifeboat_vault::layer::{LayerError, LayerReader};
 use lifeboat_vault::point::{self, PointError};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::ErrorKind;
@@ -179,6 +180,7 @@ impl View {
         let files: Vec<BaseFile> = pages.files.iter().map(|file| file.base.clone()).collect();
         let overlay = Overlay::open(RealDisk(place.home.clone()), pages.clone(), &files, keep);
         let overlay = Arc::new(overlay.map_err(file_error(&place.home))?);
+        open_many();
         // One that was killed leaves a mount behind that answers nobody.
         if is_mounted(mount) {
             unmount(mount, true)?;
@@ -336,6 +338,14 @@ fn remove(directory: &Path) -> Result<(), ViewError> {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(file_error(directory)(error)),
         _ => Ok(()),
     }
+}
+
+/// Every file that a backend of the server opens is open here too.
+fn open_many() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Refused, it is told when one is missed.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 fn must_not_run(directory: &Path) -> Result<(), ViewError> {

@@ -18,6 +18,10 @@ use tokio::sync::mpsc;
 /// Views of a service, in the journal.
 const SCOPE: &str = "restore";
 
+/// Among the last to be killed when memory runs out, as PostgreSQL advises for its own main process: without this one the
+/// server has no files.
+const SPARED: &str = "-900";
+
 /// Arguments of `lifeboat view serve`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -50,6 +54,8 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
         std::process::id()
     ));
     let _ = output.data(&format!("{READY}\n"));
+    // Root may; for others it stays as it is.
+    let _ = std::fs::write("/proc/self/oom_score_adj", SPARED);
     let end = serve(&output, &view, socket).await;
     view.stop_hydrating();
     drop(view);
