@@ -156,15 +156,14 @@ fn a_verification_that_is_stopped_says_what_is_true_and_leaves_nothing() {
     streaming.stop();
     cluster.stop();
     std::fs::create_dir(world.path("scratch")).unwrap();
-    let scratch = || {
+    let is_there = |name: &str| {
         let mut found = std::fs::read_dir(world.path("scratch")).unwrap().map(|entry| entry.unwrap().path());
-        found.find(|path| path.is_dir())
+        found.any(|directory| directory.join(name).exists())
     };
-    let is_restored = |path: PathBuf| path.join("base").exists();
-    let has_server = |path: PathBuf| path.join("postmaster.pid").exists();
-    for is_there in [&is_restored as &dyn Fn(PathBuf) -> bool, &has_server] {
+    // Shown, or restored; then with a server in it.
+    for name in ["base", "postmaster.pid"] {
         let mut under_way = UnderWay::start(&world, &["backup", "verify", "latest", "--scratch", "scratch"]);
-        under_way.until(|| scratch().is_some_and(is_there));
+        under_way.until(|| is_there(name));
         let stopped = under_way.stop(Signal::TERM).expect(2);
         assert!(stopped.stderr.contains("nothing was found out"), "{}", stopped.stderr);
         assert!(!stopped.stderr.contains("takes it up again"), "{}", stopped.stderr);
