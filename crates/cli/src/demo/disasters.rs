@@ -80,6 +80,7 @@ impl Stage {
         let checksums = checksum_failures(&mut connection).await?;
         stopwatch.lap("verified", self.now());
         let (segments, rto_seconds) = stopwatch.end();
+        let full_restore_seconds = recovered.compared(self).await?;
         let rpo_seconds = comparison.lost_time.as_secs_f64();
         let checked = vec![
             format!(
@@ -101,6 +102,7 @@ impl Stage {
             name,
             target: format!("{target} → {}", recovered.resolved),
             segments,
+            full_restore_seconds,
             rto_seconds,
             rto_objective_seconds: RTO.as_secs_f64(),
             rpo_seconds,
@@ -144,15 +146,18 @@ impl Stage {
 
     /// Makes the recovered server production, and protects it.
     pub(super) async fn reprotect(&self, recovered: Recovered) -> anyhow::Result<Production> {
-        let Recovered { server, directory, .. } = recovered;
-        let info = conninfo(&server)?;
-        // A new server has no slot yet. Made before it takes work, so that no WAL can be missed.
+        let info = conninfo(&recovered.server)?;
+        // A new server has no slot yet. Made before it takes work, and before it is restarted, which lets go of old WAL:
+        // so none can be missed.
         let mut connection = Connection::connect(&info, Purpose::Replication).await?;
         let options = SlotOptions { temporary: false, reserve_wal: true };
         connection.create_physical_slot(SLOT, options).await.context("make the slot")?;
+        drop(connection);
         let stream = Stream::start(&self.vault, &self.service, &info, self.alarms());
         stream.caught_up(&info).await?;
         self.tell("the recovered server is production now, and its WAL flows into the vault on a timeline of its own");
+        let Recovered { server, directory, .. } = recovered.made_plain(self).await?;
+        stream.caught_up(&info).await?;
         Ok(Production { server, info, stream, data: directory })
     }
 }

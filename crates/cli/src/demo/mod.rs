@@ -122,14 +122,13 @@ async fn show(arguments: &Arguments, output: &Output, scratch: &Scratch) -> anyh
     stage.heading("Disaster 2: the machine is gone");
     let (second, recovered) = stage.host_loss(production).await?;
     stage.output.say_styled(|style| second.render(style));
-    // In order if somebody wants to look at it, else it has nothing left to lose.
-    match scratch.keep {
-        true => recovered.server.stop().await.context("stop the recovered server")?,
-        false => recovered.server.kill9(),
-    }
-
     if scratch.keep {
+        let recovered = recovered.made_plain(&stage).await?;
+        recovered.server.stop().await.context("stop the recovered server")?;
         keepsakes::store_plan(&stage.vault, &scratch.path, &recovered.directory).await?;
+    } else {
+        // It has nothing left to lose.
+        recovered.throw_away().await?;
     }
     let disasters = vec![first, second];
     Ok(Report {

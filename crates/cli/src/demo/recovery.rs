@@ -1,4 +1,5 @@
-//! One recovery of the demonstration: the same calls, in the same order, as `lifeboat restore --start --promote`.
+//! One recovery of the demonstration: the same calls, in the same order, as `lifeboat recover --start --promote`, and
+//! as `lifeboat view finish`; where views are not possible, as `lifeboat restore`.
 
 use super::Stage;
 use super::report::Stopwatch;
@@ -12,6 +13,7 @@ use lifeboat_postgres::restore::{self, RestoreOptions};
 use lifeboat_postgres::search::{Finding, SearchRequest, search as search_wal};
 use lifeboat_postgres::server::{Account, Server};
 use lifeboat_postgres::target::{Target, reached, resolve};
+use lifeboat_postgres::view::{self, Keep, View};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +28,10 @@ const SUSPICIOUS_ROWS: u64 = 100;
 pub struct Recovered {
     /// The server.
     pub server: Server,
+    /// What its files are shown by, until they are plain ones. It goes after the server.
+    view: Option<View>,
+    /// How it was recovered.
+    options: RestoreOptions,
     /// Its data directory.
     pub directory: PathBuf,
     /// Where it went, in words.
@@ -63,9 +69,21 @@ pub async fn recover(
         workers: WORKERS,
         progress: Arc::default(),
     };
-    let plan = restore::plan(&options).await.context("plan the restore")?;
-    restore::apply(&options, plan).await.context("restore the files")?;
-    stopwatch.lap("restored", stage.now());
+    let view = match view::is_possible() {
+        Ok(()) => {
+            let plan = view::plan(&options).await.context("plan the view")?;
+            view::create(&options, plan).await.context("make the view")?;
+            // Its vault is a directory here: nothing is told of it.
+            let shown = View::show(&stage.vault, &directory, Keep::All, Arc::new(|_| ())).await;
+            Some(shown.context("show the view")?)
+        }
+        Err(why) => {
+            stage.tell(format!("no instant recovery here: {why}"));
+            restore_fully(&options).await?;
+            None
+        }
+    };
+    stopwatch.lap(if view.is_some() { "shown" } else { "restored" }, stage.now());
     let _helper = Helper::start(stage, &directory).await?;
     let mut server = stage.site.start(&directory)?;
     let replayed = server.recovered(options.recovery.stop, &|_| ()).await.context("recover the server")?;
@@ -81,7 +99,52 @@ pub async fn recover(
         .context("write to it")?;
     stopwatch.lap("answering", stage.now());
     stage.tell("the recovered server is open for writing");
-    Ok(Recovered { server, directory, resolved: resolved.to_string() })
+    Ok(Recovered { server, view, options, directory, resolved: resolved.to_string() })
+}
+
+async fn restore_fully(options: &RestoreOptions) -> anyhow::Result<()> {
+    let plan = restore::plan(options).await.context("plan the restore")?;
+    restore::apply(options, plan).await.context("restore the files")
+}
+
+impl Recovered {
+    /// How long all files would have taken, which come before a server's start without a view; none if that is how
+    /// it was recovered.
+    pub async fn compared(&mut self, stage: &Stage) -> anyhow::Result<Option<f64>> {
+        if self.view.is_none() {
+            return Ok(None);
+        }
+        let into = stage.site.scratch.join("compared");
+        let before = stage.now();
+        self.options.into = into.clone();
+        restore_fully(&self.options).await?;
+        let took = stage.now().saturating_sub(before);
+        std::fs::remove_dir_all(&into).context("remove what was only compared")?;
+        Ok(Some(took.as_secs_f64()))
+    }
+
+    /// Makes its directory a plain one: filled in use, then a short restart.
+    pub async fn made_plain(mut self, stage: &Stage) -> anyhow::Result<Self> {
+        let Some(view) = self.view.take() else { return Ok(self) };
+        view.hydrate().await.context("fetch the rest")?;
+        let before = stage.now();
+        self.server.stop().await.context("stop the recovered server")?;
+        let finished = tokio::task::spawn_blocking(move || view.finish()).await;
+        finished.context("a thread ended")?.context("make a plain directory of the view")?;
+        let mut server = stage.site.start(&self.directory)?;
+        server.answering().await?.close().await;
+        let down = stage.now().saturating_sub(before).as_secs_f64();
+        stage.tell(format!("its directory is a plain one now, after {down:.2} s in which none answered"));
+        Ok(Self { server, ..self })
+    }
+
+    /// Ends its server without a word, and removes its files.
+    pub async fn throw_away(self) -> anyhow::Result<()> {
+        self.server.kill9();
+        let Some(view) = self.view else { return Ok(()) };
+        let thrown = tokio::task::spawn_blocking(move || view.throw_away()).await;
+        thrown.context("a thread ended")?.context("remove the view")
+    }
 }
 
 /// What the archived WAL says about who changed many rows.

@@ -34,6 +34,8 @@ pub struct Disaster {
     pub target: String,
     /// How long each part took, from the disaster on.
     pub segments: Vec<Segment>,
+    /// How long writing all files takes, which a full restore does before its server starts; none if this was one.
+    pub full_restore_seconds: Option<f64>,
     /// Their sum: recovery time.
     pub rto_seconds: f64,
     /// What the plan promises.
@@ -106,6 +108,12 @@ impl Disaster {
             self.rto_objective_seconds,
             style.paint(Tone::Faint, &segments.join(" · "))
         ));
+        if let Some(seconds) = self.full_restore_seconds {
+            let text = format!(
+                "in the place of `shown`, all files take {seconds:.2} s here, and longer the more there are"
+            );
+            out.push_str(&format!("            {}\n", style.paint(Tone::Faint, &text)));
+        }
         out.push_str(&format!(
             "  {} RPO {:.3} s of {} s, {} acknowledged transactions\n",
             mark(self.rpo_seconds <= self.rpo_objective_seconds),

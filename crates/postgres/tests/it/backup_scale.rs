@@ -15,8 +15,8 @@ const MEMORY_LIMIT_KIB: u64 = 256 << 10;
 
 /// What is backed up to see that memory does not grow with it.
 const BULK_BYTES: u64 = 256 << 20;
-/// What the vault takes for a pack: long enough to see that nothing more is read meanwhile.
-const SLOW: Duration = Duration::from_secs(4);
+/// What the vault takes for a pack, unless it is let go before: nothing more is read meanwhile.
+const SLOW: Duration = Duration::from_secs(600);
 /// Nothing was read for so long: it waits for the vault.
 const STANDSTILL: Duration = Duration::from_secs(1);
 /// With two workers: a pack with each, one that waits, one that is about to go and two on their way.

@@ -72,7 +72,7 @@ pub enum Fault {
         /// How many.
         hide: usize,
     },
-    /// It takes this much longer, and then goes on as it would have.
+    /// It takes this much longer, or until the plan is replaced, and then goes on as it would have.
     Delay(Duration),
     /// The machine dies just before this is done: it and all that follows fails.
     Crash,

@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// One operation that was asked of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +55,7 @@ impl FaultyStore {
         let mut state = self.shared.state();
         state.plan = plan;
         state.crashed = false;
+        state.replaced.notify_waiters();
     }
 
     /// All that was asked, in the order in which it began; also what failed.
@@ -180,6 +182,8 @@ struct State {
     /// Objects made through this store, the newest last.
     made: Vec<Path>,
     crashed: bool,
+    /// Told when the plan is replaced: nobody is delayed by the old one any longer.
+    replaced: Arc<Notify>,
 }
 
 #[derive(Debug, Clone)]
@@ -237,7 +241,9 @@ impl Turn {
     /// Waits, and fails if nothing is to be done.
     pub(super) async fn enter(self) -> Result<Self> {
         if !self.delay.is_zero() {
-            tokio::time::sleep(self.delay).await;
+            let replaced = self.shared.state().replaced.clone();
+            // No time but this one: it is over when the delay is, or the plan that asked for it.
+            let _ = tokio::time::timeout(self.delay, replaced.notified()).await;
         }
         if self.shared.state().crashed {
             return Err(self.error("the process has been killed", ErrorKind::BrokenPipe));
