@@ -276,6 +276,9 @@ pub async fn start(
     let account = server::server_account().context("the server has nobody to run as")?;
     let users = users(opened, point, known);
     let running = Server::adopt(directory, &users);
+    if running.is_none() {
+        server::end_stranded(directory).await.context("the server of before could not be ended")?;
+    }
     let wanted = HelperFor {
         service: &point.service,
         data_directory: directory,

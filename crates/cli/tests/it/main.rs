@@ -15,5 +15,7 @@ mod secrets;
 mod tables;
 mod telling;
 mod verifying;
+mod views;
+mod views_killed;
 mod ways_on;
 mod world;

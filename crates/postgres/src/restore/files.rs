@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 const PACKS_BETWEEN_SYNCS: usize = 64;
 /// Directories and files that PostgreSQL needs and no layer holds.
 const OWNER_ONLY: u32 = 0o700;
-pub(super) const SIGNAL_FILE: &str = "recovery.signal";
+pub(crate) const SIGNAL_FILE: &str = "recovery.signal";
 /// What a standby that was backed up has: with it a server follows its primary and never ends recovery.
 const STANDBY_FILE: &str = "standby.signal";
 /// In the configuration for starts by hand.

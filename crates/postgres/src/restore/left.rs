@@ -36,6 +36,12 @@ pub fn left_in(directory: &Path) -> Option<Left> {
     Some(Left { service, point, delta, aim, users })
 }
 
+/// As whom the server in a restored directory is to be asked, opened or not, as far as that is known.
+#[must_use]
+pub fn users_in(directory: &Path) -> Vec<String> {
+    marker::read(directory).map(|marker| marker.users).unwrap_or_default()
+}
+
 /// Has the server in a whole directory recover as `recovery` says from its next start on.
 ///
 /// # Errors

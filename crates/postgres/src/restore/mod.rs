@@ -33,7 +33,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-pub use left::{Left, aim, left_in};
+pub(crate) use files::SIGNAL_FILE;
+pub use left::{Left, aim, left_in, users_in};
 pub(crate) use marker::MarkerWriter;
 pub use marker::{MARKER_FILE, Marker, note_users};
 pub use settings::{Recovery, Stop, end_recovery, strip_recovery_settings};

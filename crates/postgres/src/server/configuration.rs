@@ -1,6 +1,7 @@
 //! Writes the configuration of our own beside production's, which it leaves alone.
 
 use super::settings::{Needs, free_memory_bytes, isolation};
+use crate::restore::SIGNAL_FILE;
 use lifeboat_pgformat::{ControlFile, PG_CONTROL_PATH};
 use std::fs::Permissions;
 use std::io::Error;
@@ -29,7 +30,10 @@ pub(crate) fn configure(
     owner: Option<(u32, u32)>,
 ) -> Result<Configuration, Error> {
     let sockets = socket_directory(directory, owner)?;
-    let settings = isolation(Needs::of(control), &sockets, directory, port, free_memory_bytes());
+    let needs = Needs::of(control);
+    let is_recovering = directory.join(SIGNAL_FILE).exists();
+    let needs = if is_recovering { needs.with_headroom() } else { needs };
+    let settings = isolation(needs, &sockets, directory, port, free_memory_bytes());
     write(directory, &settings, owner)?;
     Ok(Configuration { sockets, settings })
 }
@@ -41,6 +45,14 @@ pub(crate) fn configure(
 pub fn write_configuration(directory: &Path, port: u16, owner: Option<(u32, u32)>) -> Result<(), Error> {
     let control = ControlFile::parse(&std::fs::read(directory.join(PG_CONTROL_PATH))?);
     configure(directory, &control.map_err(Error::other)?, port, owner).map(drop)
+}
+
+/// The port that was written into our configuration in a data directory; `None` if there is none.
+#[must_use]
+pub fn configured_port(directory: &Path) -> Option<u16> {
+    let text = std::fs::read_to_string(directory.join(OUR_FILES[0])).ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix("port = "))?;
+    value.trim_matches('\'').parse().ok()
 }
 
 fn write(directory: &Path, settings: &[(&str, String)], owner: Option<(u32, u32)>) -> Result<(), Error> {

@@ -15,11 +15,13 @@ mod configuration;
 mod install;
 mod run;
 mod settings;
+mod stranded;
 
 pub(crate) use account::first_closed;
 pub use account::{Account, server_account};
 pub(crate) use configuration::{OUR_FILES, configure, parent_of_sockets};
-pub use configuration::{conninfo_value, write_configuration};
+pub use configuration::{configured_port, conninfo_value, write_configuration};
 pub use install::{Installation, InstallationError, find};
 pub use run::{RECOVERED_LOG, Server, ServerError, StartOptions, end_orphan};
 pub use settings::{Needs, isolation};
+pub use stranded::{end_stranded, stranded};

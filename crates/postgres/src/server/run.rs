@@ -19,7 +19,7 @@ use std::time::Duration;
 /// The log of a server that we started, in its data directory.
 pub const RECOVERED_LOG: &str = "lifeboat.log";
 /// Between two looks at a server that is on its way.
-const POLL: Duration = Duration::from_millis(20);
+pub(super) const POLL: Duration = Duration::from_millis(20);
 /// Of a server's log, what an error shows.
 const LOG_TAIL_BYTES: u64 = 16 << 10;
 /// Lines of it.
@@ -29,7 +29,7 @@ const ENDING_LIMIT: Duration = Duration::from_secs(5);
 /// Where `postmaster.pid` names the port, and after it the directory of the socket.
 const PORT_LINE: usize = 3;
 /// How long a server may take to stop before it is killed.
-const STOP_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// What to start.
 #[derive(Debug, Clone)]
@@ -99,6 +99,9 @@ pub enum ServerError {
         /// What it said to the last.
         source: ClientError,
     },
+    /// One of before lives on.
+    #[error("processes of the server that ran in {} before live on: end them", .0.display())]
+    Stranded(PathBuf),
     /// There is nobody to log in as.
     #[error("no role was named to log in as")]
     NoUser,
@@ -501,7 +504,7 @@ fn last_before(target: Lsn) -> Lsn {
 }
 
 /// Whether a process works in `directory`, as a server does in its own.
-fn works_in(process: i32, directory: &Path) -> bool {
+pub(super) fn works_in(process: i32, directory: &Path) -> bool {
     let cwd = std::fs::read_link(format!("/proc/{process}/cwd"));
     // A view whose process was killed cannot be looked into: its name must do.
     let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());

@@ -9,7 +9,7 @@ const BUFFERS_FLOOR_BYTES: u64 = 128 << 20;
 const BUFFERS_CEILING_BYTES: u64 = 2 << 30;
 /// The part of the memory that is free now.
 const BUFFERS_SHARE: u64 = 8;
-/// Added to production's limits, so that a raise that waits in the WAL does not stop the replay.
+/// Times production's limits, so that a raise that waits in the WAL does not stop the replay.
 const HEADROOM: u32 = 2;
 
 /// What a server must have at least, or hot standby refuses: production's limits.
@@ -37,6 +37,20 @@ impl Needs {
             wal_senders: control.max_wal_senders,
             prepared_transactions: control.max_prepared_transactions,
             locks: control.max_locks_per_transaction,
+        }
+    }
+
+    /// For a server that replays production's WAL. Opened, it writes its own limits into its control file: added to
+    /// those again at each start, they would soon take all memory.
+    #[must_use]
+    pub fn with_headroom(self) -> Self {
+        let Self { connections, workers, wal_senders, prepared_transactions, locks } = self;
+        Self {
+            connections: connections * HEADROOM,
+            workers: workers * HEADROOM,
+            wal_senders: wal_senders * HEADROOM,
+            prepared_transactions: prepared_transactions * HEADROOM,
+            locks: locks * HEADROOM,
         }
     }
 }
@@ -86,11 +100,11 @@ pub fn isolation(
         ("allow_in_place_tablespaces", text("on")),
         // What was restored is synced already; one call syncs what is not.
         ("recovery_init_sync_method", text("syncfs")),
-        ("max_connections", (needs.connections * HEADROOM).to_string()),
-        ("max_worker_processes", (needs.workers * HEADROOM).to_string()),
-        ("max_wal_senders", (needs.wal_senders * HEADROOM).to_string()),
-        ("max_prepared_transactions", (needs.prepared_transactions * HEADROOM).to_string()),
-        ("max_locks_per_transaction", (needs.locks * HEADROOM).to_string()),
+        ("max_connections", needs.connections.to_string()),
+        ("max_worker_processes", needs.workers.to_string()),
+        ("max_wal_senders", needs.wal_senders.to_string()),
+        ("max_prepared_transactions", needs.prepared_transactions.to_string()),
+        ("max_locks_per_transaction", needs.locks.to_string()),
         ("shared_buffers", format!("{}kB", buffers >> 10)),
         ("huge_pages", text("off")),
         ("logging_collector", text("off")),
@@ -127,7 +141,7 @@ mod tests {
         let needs =
             Needs { connections: 100, workers: 8, wal_senders: 10, prepared_transactions: 0, locks: 64 };
         let here = Path::new("/r");
-        let settings = isolation(needs, here, here, 5432, Some(256 << 20));
+        let settings = isolation(needs.with_headroom(), here, here, 5432, Some(256 << 20));
         let value = |name| settings.iter().find(|(found, _)| *found == name).map(|(_, value)| value.as_str());
         assert_eq!(value("shared_buffers"), Some("131072kB"));
         assert_eq!(value("max_connections"), Some("200"));

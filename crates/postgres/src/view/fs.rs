@@ -6,8 +6,10 @@
 //!
 //! # Invariants
 //! - **F1 what is here is answered.** No request that needs no fetch waits behind one that does.
-//! - **F2 a start finds all durable.** Before a `postmaster.pid` is made, everything written is on the disk: a server
-//!   that crashed may not have synced what its successor's recovery takes for granted.
+//! - **F2 a start finds all durable.** Before a `postmaster.pid` is made or says more than how far its server is,
+//!   everything written is on the disk: processes that crashed may not have synced what the recovery of their
+//!   successors takes for granted. One that crashed and is started anew by the postmaster of before is told apart by
+//!   nothing else: it has new shared memory, or none, and that is written there.
 //!
 //! Deliberately absent: extended attributes, device files, hard links, and any locking of its own.
 
@@ -26,7 +28,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{File, Metadata, Permissions};
 use std::io::Result;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -40,6 +42,8 @@ const BELIEVED: Duration = Duration::from_secs(3600);
 const BACKGROUND: u16 = 64;
 /// Read ahead by the kernel: a frame.
 const READ_AHEAD_BYTES: u32 = 128 << 10;
+/// Lines of `postmaster.pid` before the one that says how far the server is. Source: `miscadmin.h`.
+const PID_STATE_LINE: usize = 7;
 /// Bytes of a block in `statfs` and `stat`.
 const BLOCK_BYTES: u32 = 8192;
 
@@ -147,8 +151,14 @@ impl<B: Base> Shared<B> {
             self.overlay.sync_all()?;
         }
         let handle = self.overlay.create_file(path, mode)?;
+        // Our own umask is not the one that counts.
+        handle.file.set_permissions(Permissions::from_mode(mode))?;
         self.give(request, path)?;
         Ok((self.tell(path)?, self.keep(handle)))
+    }
+
+    fn is_pid_file(&self, number: INodeNo) -> bool {
+        lock(&self.nodes).path(number.0).is_some_and(|path| &*path == PID_FILE)
     }
 
     fn change(&self, number: INodeNo, handle: Option<FileHandle>, change: &Change) -> Result<FileAttr> {
@@ -252,6 +262,18 @@ fn attributes_of(number: u64, found: &Metadata) -> FileAttr {
         blksize: BLOCK_BYTES,
         flags: 0,
     }
+}
+
+/// Whether writing this to a `postmaster.pid` changes nothing there but how far its server is, the last line.
+fn says_how_far(file: &File, data: &[u8], at: u64) -> bool {
+    let before = file.metadata().and_then(|found| {
+        let mut before = vec![0; found.len() as usize];
+        file.read_exact_at(&mut before, 0).map(|()| before)
+    });
+    let lines = |text: &[u8]| text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect::<Vec<_>>();
+    let (Ok(before), now) = (before.map(|before| lines(&before)), lines(data)) else { return false };
+    let is_longer = now.len() > PID_STATE_LINE && before.len() >= PID_STATE_LINE;
+    at == 0 && is_longer && before[..PID_STATE_LINE] == now[..PID_STATE_LINE] && before != now
 }
 
 fn timestamp(time: Option<TimeOrNow>) -> rustix::fs::Timespec {
@@ -497,7 +519,7 @@ impl<B: Base> Filesystem for ViewFs<B> {
     fn write(
         &self,
         _: &Request,
-        _: INodeNo,
+        number: INodeNo,
         handle: FileHandle,
         at: u64,
         data: &[u8],
@@ -511,6 +533,15 @@ impl<B: Base> Filesystem for ViewFs<B> {
             Err(error) => return reply.error(error.into()),
         };
         let length = data.len() as u32;
+        if self.shared.is_pid_file(number) && !says_how_far(&opened.file, data, at) {
+            let data = data.to_vec();
+            return self.beside(move |shared| {
+                // F2.
+                let written =
+                    shared.overlay.sync_all().and_then(|()| shared.overlay.write(&opened, &data, at));
+                answer!(reply, written, () => reply.written(length));
+            });
+        }
         if self.shared.overlay.takes(&opened, at, data.len()) {
             let written = self.shared.overlay.write(&opened, data, at);
             return answer!(reply, written, () => reply.written(length));

@@ -431,13 +431,20 @@ impl<D: Disk, B: Base> Overlay<D, B> {
         }
     }
 
-    /// As [`Overlay::sync_all`], unasked for: should it fail, whoever syncs a file next is told (O1).
+    /// As [`Overlay::sync_all`], under a server that did not ask for it: should it fail, whoever syncs a file next is
+    /// told (O1), and until then nothing of that file counts as durable.
     pub(super) fn sync_behind(&self) -> Result<()> {
-        self.sync_all().inspect_err(|_| {
+        let synced = self.sync_and_note();
+        if synced.is_err() {
             for tracked in &self.files {
                 tracked.is_failure_owed.store(true, Ordering::Release);
             }
-        })
+        }
+        synced?;
+        match self.files.iter().any(|tracked| tracked.is_failure_owed.load(Ordering::Acquire)) {
+            true => Err(broken("an earlier sync failed, which the server was not told yet")),
+            false => Ok(()),
+        }
     }
 
     /// How much is here.
@@ -470,10 +477,7 @@ impl<D: Disk, B: Base> Overlay<D, B> {
         let synced = handle.file.sync();
         let synced = if owed { synced.and(Err(broken("an earlier sync failed"))) } else { synced };
         if let Err(error) = synced {
-            // The kernel may have dropped all that was not on the disk, and will not say so again.
-            let mut presence = lock(&tracked.presence);
-            let lost = presence.unsaved();
-            presence.give_back(&lost);
+            give_back(tracked);
             return Err(error);
         }
         self.commit(&unsaved.entries(number))?;
@@ -482,16 +486,29 @@ impl<D: Disk, B: Base> Overlay<D, B> {
         Ok(())
     }
 
-    /// Makes everything durable.
+    /// Makes everything durable, while no server relies on what it wrote. What a failure may have lost shows as it was
+    /// before (O1).
     pub(super) fn sync_all(&self) -> Result<()> {
+        for tracked in &self.files {
+            if tracked.is_failure_owed.swap(false, Ordering::AcqRel) {
+                give_back(tracked);
+            }
+        }
+        self.sync_and_note().inspect_err(|_| self.files.iter().for_each(give_back))
+    }
+
+    fn sync_and_note(&self) -> Result<()> {
         let syncing: Vec<_> = self.files.iter().map(|tracked| lock(&tracked.syncing)).collect();
-        let unsaved: Vec<_> =
-            self.files.iter().map(|tracked| Unsaved::of(&lock(&tracked.presence))).collect();
+        let is_sure = |tracked: &&Tracked| !tracked.is_failure_owed.load(Ordering::Acquire);
+        let numbered = (0..).zip(&self.files).filter(|(_, tracked)| is_sure(tracked));
+        let unsaved: Vec<_> = numbered
+            .map(|(number, tracked)| (number, tracked, Unsaved::of(&lock(&tracked.presence))))
+            .collect();
         self.disk.sync()?;
-        let numbered = (0..).zip(&unsaved);
-        let entries: Vec<Entry> = numbered.flat_map(|(number, unsaved)| unsaved.entries(number)).collect();
+        let entries: Vec<Entry> =
+            unsaved.iter().flat_map(|(number, _, unsaved)| unsaved.entries(*number)).collect();
         self.commit(&entries)?;
-        for (tracked, unsaved) in self.files.iter().zip(&unsaved) {
+        for (_, tracked, unsaved) in &unsaved {
             unsaved.note(&mut lock(&tracked.presence));
             self.settle(tracked);
         }
@@ -548,6 +565,13 @@ impl<D: Disk, B: Base> Overlay<D, B> {
         }
         Ok(())
     }
+}
+
+/// The kernel may have dropped all that was not on the disk, and will not say so again.
+fn give_back(tracked: &Tracked) {
+    let mut presence = lock(&tracked.presence);
+    let lost = presence.unsaved();
+    presence.give_back(&lost);
 }
 
 impl Fetched {

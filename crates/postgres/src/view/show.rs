@@ -291,7 +291,6 @@ impl View {
         // All else is durable: from here on it is a data directory (O5), under another name.
         let whole = data.join(PG_CONTROL_PATH);
         std::fs::rename(&control, &whole).map_err(file_error(&whole))?;
-        sync_all(&data)?;
         put_in_place(&self.place)
     }
 }
@@ -302,16 +301,22 @@ impl View {
 /// [`ViewError`].
 pub fn put_in_place(place: &Place) -> Result<(), ViewError> {
     let (data, mount) = (place.data(), &place.mount);
-    if data.exists() {
+    // What cannot be looked at is there.
+    if data.try_exists().map_err(file_error(&data))? {
         if !place.is_whole() {
             return Err(ViewError::NotWhole { path: mount.clone(), lacking: 0 });
         }
+        // Before its new name, its control file: whoever was cut off may not have come to that.
+        sync_all(&data)?;
         // Over the directory that it was mounted on, which is empty: or this is refused.
         std::fs::rename(&data, mount).map_err(file_error(mount))?;
         if let Some(parent) = mount.parent() {
             File::open(parent).and_then(|parent| parent.sync_all()).map_err(file_error(parent))?;
         }
     }
+    // Nothing is removed for the sake of something that is not there.
+    let control = mount.join(PG_CONTROL_PATH);
+    std::fs::metadata(&control).map_err(file_error(&control))?;
     remove(&place.home)
 }
 

@@ -21,6 +21,8 @@ struct Inode {
     durable: Vec<u8>,
     current: Vec<u8>,
     pending: Vec<Pending>,
+    /// Something was lost, and whoever syncs it next is told.
+    owes_error: bool,
 }
 
 #[derive(Debug, Default)]
@@ -60,7 +62,8 @@ impl SimDisk {
     pub(super) fn put(&self, path: &str, length: usize) {
         let mut state = self.state();
         let inode = state.inodes.len();
-        state.inodes.push(Inode { durable: vec![0; length], current: vec![0; length], pending: Vec::new() });
+        let (durable, current) = (vec![0; length], vec![0; length]);
+        state.inodes.push(Inode { durable, current, ..Inode::default() });
         state.names.insert(path.to_owned(), inode);
         state.durable_names.insert(path.to_owned(), inode);
     }
@@ -101,6 +104,7 @@ impl SimDisk {
             }
             inode.current = content.clone();
             inode.durable = content;
+            inode.owes_error = false;
         }
         state.faults.clear();
         state.left = None;
@@ -153,6 +157,13 @@ impl Inode {
     fn push(&mut self, pending: Pending) {
         apply(&mut self.current, &pending);
         self.pending.push(pending);
+    }
+
+    /// As Linux does: what could not be written counts as clean, and is gone once it leaves the cache.
+    fn lose(&mut self) {
+        self.pending.clear();
+        self.current = self.durable.clone();
+        self.owes_error = true;
     }
 }
 
@@ -207,6 +218,7 @@ impl Disk for SimDisk {
         let mut state = self.state();
         state.change()?;
         if state.fails(Fault::Sync) {
+            state.inodes.iter_mut().filter(|inode| !inode.pending.is_empty()).for_each(Inode::lose);
             return Err(Error::from_raw_os_error(5));
         }
         state.names_durable();
@@ -278,10 +290,9 @@ impl DiskFile for SimFile {
         let mut state = self.disk.state();
         state.change()?;
         if state.fails(Fault::Sync) {
-            // As Linux does: what could not be written counts as clean, and is gone once it leaves the cache.
-            let inode = &mut state.inodes[self.inode];
-            inode.pending.clear();
-            inode.current = inode.durable.clone();
+            state.inodes[self.inode].lose();
+        }
+        if std::mem::take(&mut state.inodes[self.inode].owes_error) {
             return Err(Error::from_raw_os_error(5));
         }
         // A journal commits the names with the file.

@@ -90,6 +90,10 @@ enum Op {
     FailSync {
         file: usize,
     },
+    /// A sync of everything fails: one that a start asked for, or one that nobody did.
+    FailSyncAll {
+        is_asked: bool,
+    },
     FailWrite {
         file: usize,
         page: u32,
@@ -119,6 +123,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => file.clone().prop_map(|file| Op::Create { file }),
         1 => any::<bool>().prop_map(Op::Away),
         1 => file.clone().prop_map(|file| Op::FailSync { file }),
+        1 => any::<bool>().prop_map(|is_asked| Op::FailSyncAll { is_asked }),
         1 => (file, page).prop_map(|(file, page)| Op::FailWrite { file, page }),
         1 => Just(Op::Kill),
         2 => any::<u64>().prop_map(Op::PowerCut),
@@ -324,6 +329,24 @@ impl World {
                 assert!(done.is_err());
                 self.refresh();
             }
+            Op::FailSyncAll { is_asked: true } => {
+                self.disk.fail_next(Fault::Sync);
+                assert!(self.overlay.sync_all().is_err());
+                self.disk.forget_faults();
+                // Whoever tries again is not told that what was lost is durable: it is not there any more.
+                self.overlay.sync_all().unwrap();
+                self.refresh();
+                self.sync_each();
+            }
+            Op::FailSyncAll { is_asked: false } => {
+                self.disk.fail_next(Fault::Sync);
+                assert!(self.overlay.sync_behind().is_err());
+                self.disk.forget_faults();
+                // Nothing is taken for durable by trying again: each file is told first.
+                assert!(self.overlay.sync_behind().is_err());
+                self.sync_each();
+                self.refresh();
+            }
             Op::FailWrite { file, page } => {
                 let Some(length) = self.lengths[file].filter(|length| page < *length) else { return };
                 self.disk.fail_next(Fault::Write);
@@ -348,6 +371,13 @@ impl World {
                     }
                 }
             }
+        }
+    }
+
+    /// Whoever has files open is told of what was lost, and knows.
+    fn sync_each(&mut self) {
+        for file in (0..FILES.len()).filter(|file| self.lengths[*file].is_some()).collect::<Vec<_>>() {
+            let _ = self.with(file, |overlay, handle| overlay.sync(handle));
         }
     }
 

@@ -9,21 +9,20 @@
 //! - **F2 cut off anywhere, it is called again.** What was done stays, and the rest is done.
 //! - **F3 the service comes first.** If it cannot be put in its place, its server is started on the view again.
 
+use super::again::Again;
 use super::place;
 use crate::failure::Next;
 use crate::output::{Exit, Tone, clean};
 use crate::recovery::{self, quoted};
-use crate::settings::{Opened, Settings};
+use crate::settings::Settings;
 use crate::{helper, showing};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use lifeboat_base::format_duration;
 use lifeboat_pgformat::{ControlFile, PG_CONTROL_PATH};
 use lifeboat_postgres::fetch;
-use lifeboat_postgres::restore::left_in;
-use lifeboat_postgres::server::{Server, StartOptions, server_account};
+use lifeboat_postgres::server::Server;
 use lifeboat_postgres::view::control::{Request, ask};
-use lifeboat_postgres::view::{Place, put_in_place};
-use lifeboat_vault::point::{self, RestorePoint};
+use lifeboat_postgres::view::put_in_place;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -79,7 +78,7 @@ pub(super) async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit>
         ))
         .next("all of it is here; stop the server as it was started, call this again, and start it");
     }
-    let again = Again::of(settings, &place, &server).await?;
+    let again = Again::of(settings, &place, server.port()).await?;
     settings.output.say(format!("stopping the server, process {}", server.pid()));
     let since = settings.clock.monotonic();
     server.halt().await.context("the server was to be stopped")?;
@@ -100,51 +99,6 @@ pub(super) async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit>
         finished.down_seconds = Some(down.as_secs_f64());
     }
     told(settings, &finished)
-}
-
-/// How the server is started again: as it was.
-struct Again {
-    start: StartOptions,
-    /// While it recovers it needs WAL from the vault.
-    recovers: Option<(Opened, RestorePoint)>,
-}
-
-impl Again {
-    async fn of(settings: &Settings, place: &Place, server: &Server) -> anyhow::Result<Self> {
-        let path = place.mount.join("PG_VERSION");
-        let text =
-            std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
-        let Ok(major) = text.trim().parse() else { bail!("{} names no version", path.display()) };
-        let (mut users, mut recovers) = (Vec::new(), None);
-        if let Some(left) = left_in(&place.mount) {
-            let opened = settings.open().await?;
-            let point = point::read(&opened.vault, &left.service, &left.point).await?;
-            (users, recovers) = (left.users, Some((opened, point)));
-        }
-        let start = StartOptions {
-            directory: place.mount.clone(),
-            installation: recovery::installation(major)?,
-            account: server_account().context("the server has nobody to run as")?,
-            port: server.port(),
-            users: recovery::login_roles(&users, None),
-        };
-        Ok(Self { start, recovers })
-    }
-
-    /// Returns its process, once it answers.
-    async fn start(&self, settings: &Settings) -> anyhow::Result<u32> {
-        let StartOptions { directory, port, users, .. } = &self.start;
-        let mut server = match &self.recovers {
-            Some((opened, point)) => {
-                recovery::start(settings, opened, point, directory, *port, users).await?
-            }
-            None => Server::start(&self.start).context("the server was not started")?,
-        };
-        server.answering().await.context("the server does not answer")?.close().await;
-        let pid = server.pid();
-        server.detach();
-        Ok(pid)
-    }
 }
 
 /// Whether it was started with a configuration of ours: then it can be started so again.

@@ -1,5 +1,6 @@
 //! `lifeboat view`: data directories that read their pages from the vault, until they are whole.
 
+mod again;
 mod drop;
 mod finish;
 mod list;
@@ -7,9 +8,12 @@ mod serve;
 
 use crate::failure::Next;
 use crate::output::Exit;
+use crate::recovery::{self, quoted};
 use crate::settings::Settings;
 use crate::showing;
+use again::Again;
 use anyhow::Context;
+use lifeboat_postgres::server::{Server, configured_port, stranded};
 use lifeboat_postgres::view::{Place, Status};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -28,6 +32,9 @@ pub enum Command {
     Show {
         /// Its directory.
         directory: PathBuf,
+        /// Start its server again too, as it was, and wait until it answers.
+        #[arg(long)]
+        start: bool,
     },
     /// Fetch all that is still only in the vault
     Hydrate {
@@ -51,7 +58,7 @@ pub async fn run(settings: &Settings, command: Command) -> anyhow::Result<Exit> 
     match command {
         Command::List => list::list(settings).await,
         Command::Status { directory } => list::status(settings, &directory).await,
-        Command::Show { directory } => show(settings, &directory).await,
+        Command::Show { directory, start } => show(settings, &directory, start).await,
         Command::Hydrate { directory } => hydrate(settings, &directory).await,
         Command::Finish(args) => finish::run(settings, args).await,
         Command::Drop(args) => drop::run(settings, args).await,
@@ -83,11 +90,37 @@ struct Shown<'a> {
     status: &'a Status,
 }
 
-async fn show(settings: &Settings, directory: &Path) -> anyhow::Result<Exit> {
+async fn show(settings: &Settings, directory: &Path, start: bool) -> anyhow::Result<Exit> {
     let place = place(directory)?;
+    let name = quoted(&place.mount.display().to_string());
+    if place.is_whole() {
+        return Err(anyhow::anyhow!("all of {name} is here: it is no view any more, and lacks but its name"))
+            .next(format!("lifeboat view finish {name}"));
+    }
     if !place.is_shown() {
         let opened = settings.open().await?;
         showing::show(settings, &opened, &place).await?;
+    }
+    let is_running = Server::adopt(&place.mount, &[]).is_some();
+    match stranded(&place.mount) {
+        Some(pid) if !is_running && !start => settings.output.warn(format!(
+            "its server of before, process {pid}, lost its files and lives on: lifeboat view show {name} --start \
+             ends it and starts it anew"
+        )),
+        _ => {}
+    }
+    if start && !is_running {
+        let port = configured_port(&place.mount).ok_or_else(|| {
+            anyhow::anyhow!(
+                "no server of Lifeboat's ever ran in {name}: there is no {}",
+                recovery::CONFIGURATION
+            )
+        });
+        let port = port.next(format!(
+            "the command that made it goes on with it: lifeboat recover … --into {name} --start"
+        ))?;
+        let pid = Again::of(settings, &place, port).await?.start(settings).await?;
+        settings.output.say(format!("its server answers again, process {pid}"));
     }
     list::status(settings, directory).await
 }
