@@ -14,8 +14,7 @@
 use crate::catalogue::{self, CatalogueError};
 use crate::target::find::{first_after, tail};
 use crate::target::line::{Line, Timelines};
-use crate::target::scan::scan;
-use crate::target::{ScanError, Target};
+use crate::target::{ScanError, Target, scan};
 use crate::window::shown;
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_base::{Lsn, LsnRange, ServiceName, SystemId, Timeline};
@@ -260,46 +259,53 @@ async fn one_stretch(
     report: &mut SearchReport,
     progress: &(dyn Fn(Lsn) + Sync),
 ) -> Result<(), ScanError> {
-    let segment_bytes = line.segment_bytes();
     let holding = line.stretches().iter().find(|s| s.start <= range.start && range.start < s.end);
     let floor = holding.map_or(range.start, |stretch| stretch.start);
     let start = Lsn(range.start.0.saturating_sub(WARM_UP_BYTES)).max(floor);
-    let mut next_told = range.start;
-    scan(line, LsnRange { start, end: range.end }, Search::wanted(), |record| {
-        if record.lsn >= next_told {
-            progress(record.lsn);
-            next_told = record.lsn.advance(segment_bytes);
+    scan::digest(line, LsnRange { start, end: range.end }, |digest| {
+        if let Some(said) = digest.said().next().filter(|said| said.lsn >= range.start) {
+            progress(said.lsn);
         }
-        let suspect = search.feed(record)?;
-        if record.lsn < range.start {
-            return Ok(ControlFlow::Continue(()));
+        for said in digest.said() {
+            let suspect = search.take(&said)?;
+            if said.lsn < range.start {
+                continue;
+            }
+            if let Some((_, time)) = search.last_commit().filter(|(lsn, _)| *lsn == said.lsn) {
+                report.first_commit = report.first_commit.or(Some(time));
+                report.last_commit = Some(time);
+            }
+            let Some(suspect) = suspect else { continue };
+            if report.take(suspect, request).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            search.tell_below(report.below());
         }
-        if let Some((_, time)) = search.last_commit().filter(|(lsn, _)| *lsn == record.lsn) {
-            report.first_commit = report.first_commit.or(Some(time));
-            report.last_commit = Some(time);
-        }
-        let Some(mut suspect) = suspect else { return Ok(ControlFlow::Continue(())) };
-        if let Some(table) = &request.table {
-            suspect.what.retain(|effect| is_of_table(effect, table));
-            suspect.below.retain(|effect| is_of_table(effect, table));
-        }
-        report.keep_the_most(&mut suspect);
-        search.tell_below(report.below());
-        if suspect.what.is_empty() {
-            return Ok(ControlFlow::Continue(()));
-        }
-        if report.findings.len() >= FINDINGS_LIMIT {
-            report.is_cut = true;
-            return Ok(ControlFlow::Break(()));
-        }
-        let target = Target::BeforeXid(suspect.xid);
-        report.findings.push(Finding { suspect, target });
         Ok(ControlFlow::Continue(()))
     })
     .await
 }
 
 impl SearchReport {
+    /// Takes what is asked for of a suspect; breaks when there is no room.
+    fn take(&mut self, mut suspect: Suspect, request: &SearchRequest) -> ControlFlow<()> {
+        if let Some(table) = &request.table {
+            suspect.what.retain(|effect| is_of_table(effect, table));
+            suspect.below.retain(|effect| is_of_table(effect, table));
+        }
+        self.keep_the_most(&mut suspect);
+        if suspect.what.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        if self.findings.len() >= FINDINGS_LIMIT {
+            self.is_cut = true;
+            return ControlFlow::Break(());
+        }
+        let target = Target::BeforeXid(suspect.xid);
+        self.findings.push(Finding { suspect, target });
+        ControlFlow::Continue(())
+    }
+
     /// Takes what is below the limit out of a suspect, and keeps the largest of it.
     fn keep_the_most(&mut self, suspect: &mut Suspect) {
         for effect in std::mem::take(&mut suspect.below) {

@@ -28,16 +28,21 @@
 //!
 //! Deliberately absent: how many rows a truncation or drop removed. WAL does not say.
 
+mod digest;
 mod effects;
 mod open;
+mod parts;
 
 use crate::catalogue::{CatalogueSnapshot, Names, RelationName};
 use crate::wal::{Content, DecodeError, Record, Rmgr, RmgrSet};
 use crate::{Oid, RelationLocator};
+pub use digest::{Digest, Said};
+use digest::{What, changed_rows};
 use jiff::Timestamp;
 use lifeboat_base::Lsn;
-use open::OpenTransactions;
 pub use open::{ENTRIES_LIMIT, OPEN_TRANSACTIONS_LIMIT};
+use open::{FileKind, OpenTransactions, index_pages};
+pub use parts::{Chain, Outcome, Part};
 
 /// What is worth telling.
 #[derive(Debug, Clone, Copy)]
@@ -169,22 +174,24 @@ impl Search {
     /// [`DecodeError`] if the record is damaged.
     pub fn feed(&mut self, record: &Record<'_>) -> Result<Option<Suspect>, DecodeError> {
         let (xid, lsn) = (record.header.xid, record.lsn);
-        match record.content()? {
-            Content::Insert { locator, toast } => self.open.insert(xid, lsn, locator, 1, toast),
-            Content::MultiInsert { locator, rows, toast } => {
-                self.open.insert(xid, lsn, locator, rows.into(), toast);
+        let content = record.content()?;
+        if let Some((locator, tally)) = changed_rows(&content) {
+            self.open.change(xid, lsn, locator, tally);
+            return Ok(None);
+        }
+        match content {
+            Content::Insert { locator, .. } | Content::MultiInsert { locator, .. } => {
+                self.open.learn(locator, FileKind::Toast);
             }
-            Content::Update { locator, .. } => self.open.update(xid, lsn, locator),
-            Content::Delete { locator, taken_back: true, .. } => self.open.take_back(xid, lsn, locator),
-            // A row that moved to another partition was updated, not lost.
-            Content::Delete { locator, moved: true, .. } => self.open.update(xid, lsn, locator),
-            Content::Delete { locator, .. } => self.open.delete(xid, lsn, locator),
+            Content::Delete { locator, .. } => self.open.take_back(xid, lsn, locator),
             Content::Truncate(truncate) => {
                 let relations = truncate.relations.iter().map(|oid| (truncate.database, oid));
                 self.open.truncate(xid, lsn, relations);
             }
             Content::StorageCreate(create) => self.open.create(xid, lsn, create.locator, create.fork),
-            Content::PageImages if self.open.has_created(xid) => self.open.see_images(xid, &record.layout()?),
+            Content::PageImages if self.open.has_created(xid) => {
+                index_pages(&record.layout()?).for_each(|locator| self.open.see_index_page(xid, locator));
+            }
             Content::DatabaseDrop(drop) => self.open.drop_database(xid, lsn, drop.database),
             Content::RunningTransactions(running) => self.open.forget_before(running.oldest_running_xid),
             Content::Abort(abort) => self.open.abort(abort.xid, abort.subxacts),
@@ -210,6 +217,20 @@ impl Search {
                 }
             }
             _ => {}
+        }
+        Ok(None)
+    }
+
+    /// Takes the next of a [`Digest`], as [`Search::feed`] takes a record.
+    ///
+    /// # Errors
+    /// As [`Search::feed`].
+    pub fn take(&mut self, said: &Said<'_>) -> Result<Option<Suspect>, DecodeError> {
+        match said.what {
+            What::Rows { xid, locator, tally } => self.open.change(xid, said.lsn, locator, tally),
+            What::Toast(locator) => self.open.learn(locator, FileKind::Toast),
+            What::IndexPage { xid, locator } => self.open.see_index_page(xid, locator),
+            What::Record(record) => return self.feed(&record),
         }
         Ok(None)
     }

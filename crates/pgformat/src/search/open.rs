@@ -50,7 +50,7 @@ impl Transaction {
 }
 
 impl Tally {
-    fn add(&mut self, other: Self) {
+    pub(super) fn add(&mut self, other: Self) {
         self.inserted += other.inserted;
         self.updated += other.updated;
         self.deleted += other.deleted;
@@ -73,6 +73,17 @@ struct Run {
     tally: Tally,
 }
 
+/// The relations of which there are pages of an index among a record's images: they end in a part of their access
+/// method; pages of rows do not.
+pub(super) fn index_pages<'a>(layout: &Layout<'a>) -> impl Iterator<Item = RelationLocator> + use<'a> {
+    const SPECIAL_OFFSET: usize = 16;
+    let images = layout.blocks().filter(|block| !block.image_compressed && block.fork == Fork::Main);
+    images.filter_map(|block| {
+        let special = crate::bytes::u16_at(block.image?, SPECIAL_OFFSET)?;
+        (usize::from(special) < PAGE_SIZE_BYTES).then_some(block.locator)
+    })
+}
+
 /// All open transactions.
 #[derive(Debug, Default)]
 pub(super) struct OpenTransactions {
@@ -87,22 +98,8 @@ pub(super) struct OpenTransactions {
 
 impl OpenTransactions {
     #[inline]
-    pub(super) fn insert(&mut self, xid: u32, lsn: Lsn, locator: RelationLocator, rows: u64, toast: bool) {
-        if toast {
-            self.learn(locator, FileKind::Toast);
-            return;
-        }
-        self.count(xid, lsn, locator).inserted += rows;
-    }
-
-    #[inline]
-    pub(super) fn update(&mut self, xid: u32, lsn: Lsn, locator: RelationLocator) {
-        self.count(xid, lsn, locator).updated += 1;
-    }
-
-    #[inline]
-    pub(super) fn delete(&mut self, xid: u32, lsn: Lsn, locator: RelationLocator) {
-        self.count(xid, lsn, locator).deleted += 1;
+    pub(super) fn change(&mut self, xid: u32, lsn: Lsn, locator: RelationLocator, tally: Tally) {
+        self.count(xid, lsn, locator).add(tally);
     }
 
     /// A speculative insertion met a conflict.
@@ -135,16 +132,10 @@ impl OpenTransactions {
         self.transactions.get(&xid).is_some_and(|transaction| !transaction.created.is_empty())
     }
 
-    /// Index pages end in a part of their access method; pages of rows do not.
-    pub(super) fn see_images(&mut self, xid: u32, layout: &Layout<'_>) {
-        const SPECIAL_OFFSET: usize = 16;
-        for block in layout.blocks().filter(|block| !block.image_compressed && block.fork == Fork::Main) {
-            let special = block.image.and_then(|image| crate::bytes::u16_at(image, SPECIAL_OFFSET));
-            let is_index = special.is_some_and(|special| usize::from(special) < PAGE_SIZE_BYTES);
-            let created = self.transactions.get(&xid).map(|transaction| transaction.created.as_slice());
-            if is_index && created.is_some_and(|created| created.contains(&block.locator)) {
-                self.learn(block.locator, FileKind::Index);
-            }
+    pub(super) fn see_index_page(&mut self, xid: u32, locator: RelationLocator) {
+        let created = self.transactions.get(&xid).map(|transaction| transaction.created.as_slice());
+        if created.is_some_and(|created| created.contains(&locator)) {
+            self.learn(locator, FileKind::Index);
         }
     }
 
@@ -242,6 +233,11 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
+    const NONE: Tally = Tally { inserted: 0, updated: 0, deleted: 0 };
+    const INSERTED: Tally = Tally { inserted: 1, ..NONE };
+    const UPDATED: Tally = Tally { updated: 1, ..NONE };
+    const DELETED: Tally = Tally { deleted: 1, ..NONE };
+
     fn file(number: u32) -> RelationLocator {
         RelationLocator { tablespace: Oid(1663), database: Oid(5), relfilenode: Oid(number) }
     }
@@ -257,15 +253,15 @@ mod tests {
         let mut open = OpenTransactions::default();
         let last = 2 + OPEN_TRANSACTIONS_LIMIT as u32;
         for xid in 3..=last {
-            open.insert(xid, lsn, file(1), 1, false);
+            open.change(xid, lsn, file(1), INSERTED);
         }
         open.end_run();
         assert_eq!((open.transactions.len(), open.is_incomplete()), (OPEN_TRANSACTIONS_LIMIT, false));
-        open.delete(last + 1, lsn, file(1));
+        open.change(last + 1, lsn, file(1), DELETED);
         open.end_run();
         assert_eq!((open.transactions.len(), open.is_incomplete()), (OPEN_TRANSACTIONS_LIMIT, true));
         // Those that are followed are told in full all the same, and give back what they took.
-        open.insert(3, lsn, file(1), 1, false);
+        open.change(3, lsn, file(1), INSERTED);
         let told = with_xids(&(4..=last).collect::<Vec<_>>(), |xids| open.commit(3, lsn, xids));
         assert_eq!(told.tallies[&file(1)].inserted, OPEN_TRANSACTIONS_LIMIT as u64 + 1);
         assert_eq!((open.transactions.len(), open.entries), (0, 0));
@@ -273,7 +269,7 @@ mod tests {
         let mut open = OpenTransactions::default();
         for number in 0..=ENTRIES_LIMIT as u32 {
             assert!(!open.is_incomplete());
-            open.update(7, lsn, file(number));
+            open.change(7, lsn, file(number), UPDATED);
         }
         open.end_run();
         assert_eq!((open.entries, open.is_incomplete()), (ENTRIES_LIMIT, true));
@@ -281,7 +277,7 @@ mod tests {
         let mut open = OpenTransactions::default();
         for number in 0..=ENTRIES_LIMIT as u32 {
             assert!(!open.is_incomplete());
-            open.insert(7, lsn, file(number), 1, true);
+            open.learn(file(number), FileKind::Toast);
         }
         assert_eq!((open.kinds.len(), open.is_incomplete()), (ENTRIES_LIMIT, true));
 
@@ -334,15 +330,15 @@ mod tests {
                 };
                 match step {
                     Step::Insert(xid, number, rows) => {
-                        open.insert(xid, lsn, file(number), rows, false);
+                        open.change(xid, lsn, file(number), Tally { inserted: rows, ..NONE });
                         count(xid, number, (rows, 0, 0));
                     }
                     Step::Update(xid, number) => {
-                        open.update(xid, lsn, file(number));
+                        open.change(xid, lsn, file(number), UPDATED);
                         count(xid, number, (0, 1, 0));
                     }
                     Step::Delete(xid, number) => {
-                        open.delete(xid, lsn, file(number));
+                        open.change(xid, lsn, file(number), DELETED);
                         count(xid, number, (0, 0, 1));
                     }
                     Step::Abort(xid, parts) => {

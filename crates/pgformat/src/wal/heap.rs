@@ -82,5 +82,5 @@ fn decode_truncate(main: &[u8]) -> Option<Content<'_>> {
 
 /// The relation of the first block: all rows of one record are in the same.
 fn relation(layout: &Layout<'_>) -> Option<RelationLocator> {
-    layout.blocks().next().map(|block| block.locator)
+    layout.first
 }

@@ -15,6 +15,8 @@ mod storage;
 mod system;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod writer;
 mod xact;
 
 pub use content::{Content, DecodeError, Locators, Oids, WalTime, Xids};

@@ -121,6 +121,8 @@ impl<'a> Record<'a> {
 pub struct Layout<'a> {
     block_headers: &'a [u8],
     block_data: &'a [u8],
+    /// The relation of the first block.
+    pub(super) first: Option<RelationLocator>,
     /// The data that belongs to no block.
     pub main: &'a [u8],
     /// The top-level transaction, where a subtransaction's first record tells it.
@@ -152,7 +154,7 @@ impl<'a> Layout<'a> {
     fn find(body: &'a [u8]) -> Option<Self> {
         let mut reader = Reader::new(body);
         let mut top_xid = None;
-        let mut previous = None;
+        let (mut first, mut previous) = (None, None);
         let mut block_bytes = 0;
         let mut headers_end = 0;
         let mut main_bytes = 0;
@@ -172,6 +174,7 @@ impl<'a> Layout<'a> {
                 id => {
                     let header = BlockHeader::read(id, &mut reader, previous)?;
                     previous = Some(header.locator);
+                    first = first.or(previous);
                     block_bytes += header.image_bytes + header.data_bytes;
                     headers_end = body.len() - reader.rest().len();
                 }
@@ -180,7 +183,7 @@ impl<'a> Layout<'a> {
         let block_data = reader.take(block_bytes)?;
         let main = reader.take(main_bytes)?;
         let whole = reader.rest().is_empty();
-        whole.then_some(Self { block_headers: &body[..headers_end], block_data, main, top_xid })
+        whole.then_some(Self { block_headers: &body[..headers_end], block_data, first, main, top_xid })
     }
 
     /// The blocks, in the record's order.

@@ -1,94 +1,10 @@
 //! The reader over WAL made by hand: each way to end, and what survives on the way.
 
 use super::page::{LONG_HEADER_SIZE_BYTES, SHORT_HEADER_SIZE_BYTES, WAL_PAGE_SIZE_BYTES, WalPageError};
+use super::writer::{SEGMENT_BYTES, START, Writer, long_main};
 use super::*;
 use crate::{MajorVersion, SegmentSize};
 use lifeboat_base::{Lsn, SystemId};
-
-const SEGMENT_BYTES: u64 = 1 << 20;
-const START: u64 = SEGMENT_BYTES;
-const TIMELINE: u32 = 1;
-
-/// Writes WAL as PostgreSQL 17 would, from the start of a segment of 1 MiB.
-struct Writer {
-    bytes: Vec<u8>,
-    previous: u64,
-}
-
-impl Writer {
-    fn new() -> Self {
-        Self { bytes: Vec::new(), previous: START - 64 }
-    }
-
-    fn position(&self) -> u64 {
-        START + self.bytes.len() as u64
-    }
-
-    fn page_header(&mut self, flags: u16, remaining: u32) {
-        let position = self.position();
-        let long = position.is_multiple_of(SEGMENT_BYTES);
-        self.bytes.extend(0xD116u16.to_le_bytes());
-        self.bytes.extend((flags | if long { 2 } else { 0 }).to_le_bytes());
-        self.bytes.extend(TIMELINE.to_le_bytes());
-        self.bytes.extend(position.to_le_bytes());
-        self.bytes.extend(remaining.to_le_bytes());
-        self.bytes.extend([0; 4]);
-        if long {
-            self.bytes.extend(42u64.to_le_bytes());
-            self.bytes.extend((SEGMENT_BYTES as u32).to_le_bytes());
-            self.bytes.extend((WAL_PAGE_SIZE_BYTES as u32).to_le_bytes());
-        }
-    }
-
-    /// A record with `main_bytes` of main data; returns where it begins.
-    fn record(&mut self, rmgr: Rmgr, info: u8, main_bytes: usize) -> Lsn {
-        self.write(rmgr, info, &vec![0xAB; main_bytes], usize::MAX)
-    }
-
-    /// The same, but the server crashed after `written` bytes of it.
-    fn unfinished(&mut self, rmgr: Rmgr, info: u8, main_bytes: usize, written: usize) -> Lsn {
-        self.write(rmgr, info, &vec![0xAB; main_bytes], written)
-    }
-
-    fn write(&mut self, rmgr: Rmgr, info: u8, main: &[u8], written: usize) -> Lsn {
-        let main_bytes = main.len();
-        if self.bytes.len().is_multiple_of(WAL_PAGE_SIZE_BYTES) {
-            self.page_header(0, 0);
-        }
-        let lsn = self.position();
-        let mut record = Vec::new();
-        record.extend((24 + 5 + main_bytes as u32).to_le_bytes());
-        record.extend(7u32.to_le_bytes());
-        record.extend(self.previous.to_le_bytes());
-        record.extend([info, rmgr.0, 0, 0]);
-        let mut body = vec![254];
-        body.extend((main_bytes as u32).to_le_bytes());
-        body.extend(main);
-        let crc = crc32c::crc32c_append(crc32c::crc32c(&body), &record);
-        record.extend(crc.to_le_bytes());
-        record.extend(body);
-        let mut rest = &record[..record.len().min(written)];
-        while !rest.is_empty() {
-            if self.bytes.len().is_multiple_of(WAL_PAGE_SIZE_BYTES) {
-                let left = record.len() - (written.min(record.len()) - rest.len());
-                self.page_header(1, left as u32);
-            }
-            let room = WAL_PAGE_SIZE_BYTES - self.bytes.len() % WAL_PAGE_SIZE_BYTES;
-            let (now, later) = rest.split_at(rest.len().min(room));
-            self.bytes.extend(now);
-            rest = later;
-        }
-        if written >= record.len() {
-            self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
-            self.previous = lsn;
-        }
-        Lsn(lsn)
-    }
-
-    fn zeros_to(&mut self, multiple: usize) {
-        self.bytes.resize(self.bytes.len().next_multiple_of(multiple), 0);
-    }
-}
 
 fn options() -> ReaderOptions {
     ReaderOptions::new(MajorVersion::V17, SegmentSize::new(SEGMENT_BYTES).unwrap())
@@ -268,7 +184,7 @@ fn a_tablespace_loses_its_location_across_the_ends_of_segments() {
         let filler = room(&writer) - before_end - 29;
         writer.record(Rmgr::HEAP, 0, filler as usize);
         assert_eq!(room(&writer), before_end);
-        let created = writer.write(Rmgr::TABLESPACE, 0, &main, usize::MAX);
+        let created = writer.write(Rmgr::TABLESPACE, 0, 7, &long_main(&main), usize::MAX);
         writer.record(Rmgr::HEAP, 0, 200);
         writer.zeros_to(SEGMENT_BYTES as usize);
         let mut bytes = writer.bytes.clone();

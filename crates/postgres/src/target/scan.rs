@@ -2,12 +2,13 @@
 //!
 //! # Invariants
 //! - **S1 bounded.** As many segments are held as fit into [`AHEAD_BYTES`], one at least, however long the
-//!   stretch is.
+//!   stretch is; of a search also what they say, which is about as much at most.
 //! - **S2 damage is an error.** Only where the vault's WAL ends, reading ends quietly.
 
 use super::line::{Line, SegmentBytes};
 use jiff::Timestamp;
 use lifeboat_base::{Lsn, LsnRange};
+use lifeboat_pgformat::search::{Chain, Digest, Outcome, Part, Search};
 use lifeboat_pgformat::wal::{
     Content, DecodeError, End, EndReason, ReaderOptions, Record, RecordReader, RmgrSet, Start, Step,
 };
@@ -69,7 +70,7 @@ pub(crate) async fn scan(
     let segment_bytes = line.segment_bytes();
     let first = range.start.segment_start(segment_bytes);
     let mut reader = RecordReader::new(reader_options(line, wanted)?, Start::Anywhere(first));
-    let mut segments = Segments::new(line, LsnRange { start: first, end: range.end });
+    let mut segments = Segments::new(line, LsnRange { start: first, end: range.end }, |segment| segment);
     while let Some(segment) = segments.next().await {
         let SegmentBytes { start, bytes } = segment?;
         let is_last = start.advance(segment_bytes) >= range.end;
@@ -96,6 +97,44 @@ pub(crate) async fn scan(
     Ok(())
 }
 
+/// Shows what the records that begin in `range` say to a search to `visit`, until it breaks; in digests, which the
+/// tasks that fetch the segments make side by side.
+///
+/// `range` lies within one stretch of the line.
+pub(crate) async fn digest(
+    line: &Line,
+    range: LsnRange,
+    mut visit: impl FnMut(&Digest) -> Result<ControlFlow<()>, DecodeError>,
+) -> Result<(), ScanError> {
+    let segment_bytes = line.segment_bytes();
+    let first = range.start.segment_start(segment_bytes);
+    let options = reader_options(line, Search::wanted())?;
+    let read = move |segment: SegmentBytes| {
+        let part = Part::read(options, segment.start, &segment.bytes, range);
+        (segment, part)
+    };
+    let mut segments = Segments::new(line, LsnRange { start: first, end: range.end }, read);
+    let mut chain = Chain::default();
+    while let Some(segment) = segments.next().await {
+        let (SegmentBytes { start, bytes }, part) = segment?;
+        let is_last = start.advance(segment_bytes) >= range.end;
+        let (digests, outcome) = chain.follow(part, range, &bytes);
+        for digest in &digests {
+            if visit(digest).map_err(ScanError::Record)?.is_break() {
+                return Ok(());
+            }
+        }
+        match outcome {
+            Outcome::NeedMore => {}
+            Outcome::Passed => return Ok(()),
+            Outcome::End(end) if is_last && end.why == EndReason::Zeros => return Ok(()),
+            Outcome::End(end) => return Err(ScanError::Damaged(end)),
+            Outcome::Failed(error) => return Err(ScanError::Record(error)),
+        }
+    }
+    Ok(())
+}
+
 fn reader_options(line: &Line, wanted: RmgrSet) -> Result<ReaderOptions, ScanError> {
     let cluster = line.archive().cluster();
     let version = MajorVersion::from_server_version_num(cluster.major.saturating_mul(10_000));
@@ -104,27 +143,30 @@ fn reader_options(line: &Line, wanted: RmgrSet) -> Result<ReaderOptions, ScanErr
     Ok(ReaderOptions { system_id: Some(cluster.system_id), wanted, ..options })
 }
 
-/// The segments of a range, one after the other, fetched ahead by tasks of their own (S1).
+/// The segments of a range, one after the other, fetched ahead by tasks of their own (S1), which also do `then` with
+/// them.
 ///
 /// The further the reading comes, the more is fetched ahead: a probe that ends at once wastes nothing.
-struct Segments {
+struct Segments<T, F> {
     line: Line,
+    then: F,
     next: Lsn,
     end: Lsn,
-    ahead: VecDeque<JoinHandle<Result<SegmentBytes, WalError>>>,
+    ahead: VecDeque<JoinHandle<Result<T, WalError>>>,
     depth: usize,
 }
 
-impl Segments {
-    fn new(line: &Line, range: LsnRange) -> Self {
-        Self { line: line.clone(), next: range.start, end: range.end, ahead: VecDeque::new(), depth: 1 }
+impl<T: Send + 'static, F: Fn(SegmentBytes) -> T + Send + Clone + 'static> Segments<T, F> {
+    fn new(line: &Line, range: LsnRange, then: F) -> Self {
+        let (line, ahead) = (line.clone(), VecDeque::new());
+        Self { line, then, next: range.start, end: range.end, ahead, depth: 1 }
     }
 
-    async fn next(&mut self) -> Option<Result<SegmentBytes, ScanError>> {
+    async fn next(&mut self) -> Option<Result<T, ScanError>> {
         let segment_bytes = self.line.segment_bytes();
         while self.ahead.len() < self.depth && self.next < self.end {
-            let (line, at) = (self.line.clone(), self.next);
-            self.ahead.push_back(tokio::spawn(async move { line.segment(at).await }));
+            let (line, then, at) = (self.line.clone(), self.then.clone(), self.next);
+            self.ahead.push_back(tokio::spawn(async move { line.segment(at).await.map(then) }));
             self.next = at.advance(segment_bytes);
         }
         let limit = (AHEAD_BYTES / segment_bytes).clamp(1, AHEAD_SEGMENTS);
@@ -138,7 +180,7 @@ impl Segments {
     }
 }
 
-impl Drop for Segments {
+impl<T, F> Drop for Segments<T, F> {
     fn drop(&mut self) {
         self.ahead.iter().for_each(JoinHandle::abort);
     }
