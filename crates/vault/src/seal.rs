@@ -21,7 +21,9 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hkdf;
+use bytes::Bytes;
 use lifeboat_base::Clock;
+use std::io::Cursor;
 use zeroize::Zeroizing;
 
 /// The most that one frame may hold when opened.
@@ -31,6 +33,7 @@ pub const HEADER_BYTES: usize = 48;
 /// What sealing adds to a frame: the codec byte and the tag.
 pub const FRAME_OVERHEAD_BYTES: usize = 17;
 
+const TAG_BYTES: usize = 16;
 const MAGIC: &[u8; 8] = b"LIFEBOAT";
 const VERSION: u8 = 1;
 const SALT_AT: usize = 16;
@@ -139,20 +142,17 @@ impl ObjectSealer {
         self.next_frame = number.checked_add(1).expect("an object has fewer than 2^32 frames");
         let start = out.len();
         out.push(CODEC_ZSTD);
-        let room = zstd::zstd_safe::compress_bound(raw.len());
-        out.resize(start + 1 + room, 0);
-        let packed = if raw.len() < COMPRESS_FROM_BYTES {
-            None
-        } else {
-            self.compressor.compress_to_buffer(raw, &mut out[start + 1..]).ok().filter(|n| *n < raw.len())
+        // Room is reserved, not filled: most of it is never touched, and takes no memory then.
+        let is_packed = raw.len() >= COMPRESS_FROM_BYTES && {
+            out.reserve(zstd::zstd_safe::compress_bound(raw.len()) + TAG_BYTES);
+            let mut behind = Cursor::new(&mut *out);
+            behind.set_position(start as u64 + 1);
+            self.compressor.compress_to_buffer(raw, &mut behind).is_ok_and(|length| length < raw.len())
         };
-        match packed {
-            Some(length) => out.truncate(start + 1 + length),
-            None => {
-                out.truncate(start);
-                out.push(CODEC_STORED);
-                out.extend_from_slice(raw);
-            }
+        if !is_packed {
+            out.truncate(start);
+            out.push(CODEC_STORED);
+            out.extend_from_slice(raw);
         }
         let tag = self
             .key
@@ -200,18 +200,21 @@ impl ObjectOpener {
     /// # Errors
     /// [`OpenError::Damaged`] unless exactly these bytes were sealed as this frame of this object.
     pub fn frame(&self, number: u32, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
-        let mut buffer = sealed.to_vec();
+        self.frame_within(number, sealed.to_vec(), 0)
+    }
+
+    /// Opens frame `number`, which begins at `from` of `buffer`, where it lies.
+    fn frame_within(&self, number: u32, mut buffer: Vec<u8>, from: usize) -> Result<Vec<u8>, OpenError> {
         let aad = Aad::from(place(&self.name, number));
-        let plain = self
-            .key
-            .open_in_place(nonce(number), aad, &mut buffer)
-            .map_err(|_| OpenError::Damaged(number))?;
+        let sealed = buffer.get_mut(from..).unwrap_or_default();
+        let opened = self.key.open_in_place(nonce(number), aad, sealed);
+        let plain = opened.map_err(|_| OpenError::Damaged(number))?;
         match plain.split_first() {
             Some((&CODEC_STORED, payload)) => {
                 // Opened where it lies: of a wrapped key there is no second copy that nobody wipes.
                 let length = payload.len();
-                buffer.truncate(1 + length);
-                buffer.drain(..1);
+                buffer.truncate(from + 1 + length);
+                buffer.drain(..from + 1);
                 Ok(buffer)
             }
             Some((&CODEC_ZSTD, payload)) => {
@@ -232,8 +235,11 @@ const OBJECT_LEVEL: i32 = 1;
 /// Seals a whole object of one frame.
 #[must_use]
 pub fn seal_object(vault_key: &VaultKey, name: &str, clock: &dyn Clock, raw: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(HEADER_BYTES + FRAME_OVERHEAD_BYTES + raw.len() / 2);
+    let room = zstd::zstd_safe::compress_bound(raw.len());
+    let mut out = Vec::with_capacity(HEADER_BYTES + FRAME_OVERHEAD_BYTES + room);
     ObjectSealer::begin(vault_key, name, clock, OBJECT_LEVEL, &mut out).frame(raw, &mut out);
+    // It lives until every copy has it; the room that it did not need is free at once.
+    out.shrink_to_fit();
     out
 }
 
@@ -244,6 +250,15 @@ pub fn seal_object(vault_key: &VaultKey, name: &str, clock: &dyn Clock, raw: &[u
 pub fn open_object(vault_key: &VaultKey, name: &str, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
     let opener = ObjectOpener::new(vault_key, name, sealed)?;
     opener.frame(0, &sealed[HEADER_BYTES..])
+}
+
+/// As [`open_object`], of bytes that nobody else needs: where it can be, they are opened where they lie.
+///
+/// # Errors
+/// As [`open_object`].
+pub fn open_object_from(vault_key: &VaultKey, name: &str, sealed: Bytes) -> Result<Vec<u8>, OpenError> {
+    let opener = ObjectOpener::new(vault_key, name, &sealed)?;
+    opener.frame_within(0, sealed.into(), HEADER_BYTES)
 }
 
 fn nonce(number: u32) -> Nonce {

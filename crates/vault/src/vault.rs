@@ -245,7 +245,7 @@ impl Vault {
     /// # Errors
     /// [`ReadError`].
     pub async fn read(&self, name: &str) -> Result<Vec<u8>, ReadError> {
-        self.copies.read(name, None, |sealed| seal::open_object(&self.key, name, &sealed)).await
+        self.copies.read(name, None, |sealed| seal::open_object_from(&self.key, name, sealed)).await
     }
 }
 
