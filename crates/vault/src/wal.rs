@@ -23,10 +23,11 @@ use futures::{StreamExt, TryStreamExt};
 use lifeboat_base::{Lsn, LsnRange, ServiceName, SystemId, Timeline};
 use lifeboat_pgformat::{HistoryError, SegmentSize, TimelineHistory, WalFileName};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Pieces that are read side by side when a segment is put together.
-const PIECES_AT_ONCE: usize = 8;
+/// Pieces that are read side by side when a segment is put together; each may be 2 MiB, twice.
+const PIECES_AT_ONCE: usize = 4;
 
 /// What the vault knows of one cluster; written once, when it is first protected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,6 +170,30 @@ pub enum Fetched {
     },
     /// The vault proves that it holds none of it.
     Absent,
+}
+
+/// A segment as the one who wrote its pieces remembers it.
+#[derive(Debug, Default)]
+pub struct Remembered {
+    /// Its bytes, from its beginning on.
+    pub bytes: Vec<u8>,
+    /// The pieces that the vault took; elsewhere the bytes mean nothing.
+    pub pieces: BTreeSet<LsnRange>,
+}
+
+impl Remembered {
+    /// Whether it is all of the segment `range`, of which these pieces are there, and nothing else is.
+    fn is_all(&self, range: LsnRange, there: impl Iterator<Item = Option<LsnRange>>) -> bool {
+        let there: Option<BTreeSet<LsnRange>> = there.collect();
+        let mut end = range.start;
+        for piece in &self.pieces {
+            if piece.start != end {
+                return false;
+            }
+            end = piece.end;
+        }
+        end == range.end && self.bytes.len() as u64 == range.len() && there.as_ref() == Some(&self.pieces)
+    }
 }
 
 /// What each copy holds of a whole segment.
@@ -321,6 +346,20 @@ impl WalArchive {
     /// [`WalError::Hole`] if it is not complete, [`WalError::Write`] if too few copies took the whole; nothing
     /// is deleted then.
     pub async fn join(&self, timeline: Timeline, at: Lsn) -> Result<(), WalError> {
+        self.join_remembered(timeline, at, None).await
+    }
+
+    /// The same, without reading back what is `remembered`, if each piece that is listed was taken by every copy
+    /// from the one who remembers it.
+    ///
+    /// # Errors
+    /// As [`WalArchive::join`].
+    pub async fn join_remembered(
+        &self,
+        timeline: Timeline,
+        at: Lsn,
+        remembered: Option<&Remembered>,
+    ) -> Result<(), WalError> {
         let file = self.file_name(timeline, at);
         let segment = file.to_string();
         let copies = self.vault.copies();
@@ -333,13 +372,20 @@ impl WalArchive {
         let mut whole = self.look_for_whole(&name).await;
         if !whole.lacking.is_empty() {
             if whole.sealed.is_none() {
-                let raw = match self.fetch(timeline, at).await? {
-                    Fetched::Whole(raw) => raw,
-                    Fetched::Beginning { end, .. } => {
-                        let hole = LsnRange { start: end, end: file.range().end };
-                        return Err(WalError::Hole { timeline, hole });
-                    }
-                    Fetched::Absent => return Ok(()),
+                let there = || listing.objects.keys().map(|name| names::piece_range(name));
+                // A write was acknowledged by as many copies as must have it; what the others have is not known.
+                let all_took_it = copies.all().len() == copies.durable();
+                let known = remembered.filter(|known| all_took_it && known.is_all(file.range(), there()));
+                let raw = match known {
+                    Some(known) => Cow::from(&known.bytes),
+                    None => match self.fetch(timeline, at).await? {
+                        Fetched::Whole(raw) => Cow::from(raw),
+                        Fetched::Beginning { end, .. } => {
+                            let hole = LsnRange { start: end, end: file.range().end };
+                            return Err(WalError::Hole { timeline, hole });
+                        }
+                        Fetched::Absent => return Ok(()),
+                    },
                 };
                 let sealed = seal::seal_object(self.vault.key(), &name, self.vault.clock().as_ref(), &raw);
                 whole.sealed = Some(sealed.into());

@@ -3,6 +3,7 @@
 use crate::snapshot;
 use crate::world::{PASSPHRASE, World};
 use lifeboat_base::SystemClock;
+use lifeboat_postgres::stream::MEMORY_LIMIT_BYTES;
 use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation};
 use lifeboat_vault::keys::Unlock;
 use lifeboat_vault::lease::{Acquired, Lease};
@@ -126,6 +127,36 @@ fn what_is_streamed_and_backed_up_is_seen_by_the_doctor_and_verified() {
     assert_eq!(code, Some(0));
     assert_eq!(stopped["leftBytes"], 0, "{stopped}");
     assert!(stream_lease_is_free(&world), "the next stream would wait for it to run out");
+}
+
+/// Many times what a stream may hold, of the kind that takes the most: nothing makes it small.
+const BULK_WAL_BYTES: u64 = 512 << 20;
+
+#[test]
+fn m4_a_stream_holds_little_however_much_comes() {
+    let (world, cluster) = World::with_server(&Installation::oldest());
+    cluster.psql("CREATE TABLE bulk (noise bytea)");
+    let mut streaming = Streaming::start(&world);
+    // What unlocking the vault took is not the stream's.
+    std::fs::write(format!("/proc/{}/clear_refs", streaming.child.id()), "5").unwrap();
+    let begin = position(&cluster);
+    while position(&cluster) < begin + BULK_WAL_BYTES {
+        cluster.psql(
+            "INSERT INTO bulk SELECT (SELECT string_agg(sha512((random() + g + i)::text::bytea), '') \
+             FROM generate_series(1, 16) i) FROM generate_series(1, 32768) g",
+        );
+    }
+    let last = cluster.psql("SELECT pg_walfile_name(pg_current_wal_lsn() - 16 * 1024 * 1024)");
+    streaming.wait_until("the last segment", |document| document["segment"] == last.trim());
+    let status = std::fs::read_to_string(format!("/proc/{}/status", streaming.child.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().strip_suffix(" kB").unwrap().parse().unwrap();
+    assert!(peak << 10 <= MEMORY_LIMIT_BYTES, "it took {peak} KiB");
+}
+
+/// How much WAL a server has written.
+fn position(cluster: &Cluster) -> u64 {
+    cluster.psql("SELECT (pg_current_wal_lsn() - '0/0')::bigint").trim().parse().unwrap()
 }
 
 #[test]

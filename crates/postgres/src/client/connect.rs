@@ -17,6 +17,7 @@ use super::conninfo::{Conninfo, Host, Keepalive, Place, SslMode, TargetSessionAt
 use super::endpoint::Endpoint;
 use super::error::{ClientError, Refusal};
 use super::passfile::{self, PassfileError, Wanted};
+use super::quiet::Quiet;
 use super::server_error::{ServerError, Situation};
 use super::tls::Tls;
 use super::wire::{Socket, Wire};
@@ -381,7 +382,8 @@ pub(super) async fn open_channel(
     let address = match endpoint {
         Endpoint::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(failed)?;
-            return Ok(Channel { stream: Box::new(stream), encrypted: false, end_point: None, local: None });
+            let stream = Box::new(Quiet::new(stream));
+            return Ok(Channel { stream, encrypted: false, end_point: None, local: None });
         }
         Endpoint::Tcp { address, .. } => address,
     };
@@ -396,7 +398,8 @@ pub(super) async fn open_channel(
         let (stream, end_point) = tls.wrap(stream, name).await.map_err(failed)?;
         return Ok(Channel { stream, encrypted: true, end_point, local });
     }
-    Ok(Channel { stream: Box::new(stream), encrypted: false, end_point: None, local })
+    let stream = Box::new(Quiet::new(stream));
+    Ok(Channel { stream, encrypted: false, end_point: None, local })
 }
 
 /// Asks the server whether it encrypts.

@@ -23,6 +23,7 @@ mod error;
 pub mod fuzz;
 mod passfile;
 mod password;
+mod quiet;
 mod quote;
 mod replication;
 mod row;

@@ -26,6 +26,7 @@ use super::row::{Columns, Row, RowError, read_columns};
 use super::server_error::ServerError;
 use super::wire::Incoming;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures::FutureExt;
 use jiff::Timestamp;
 use lifeboat_base::{Clock, Lsn, Timeline};
 use postgres_protocol::message::backend::Message;
@@ -193,6 +194,18 @@ impl Replication {
                 return Ok(event);
             }
         }
+    }
+
+    /// What has come by now, without waiting for more: until [`Replication::recv`] is called nothing wakes up for
+    /// what comes.
+    ///
+    /// # Errors
+    /// As [`Replication::recv`].
+    pub fn recv_now(&mut self) -> Option<Result<Event, ClientError>> {
+        self.connection.wire.rest(true);
+        let event = self.recv().now_or_never();
+        self.connection.wire.rest(false);
+        event
     }
 
     /// Reports how far we have the WAL.

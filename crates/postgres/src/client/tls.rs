@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls;
 
 /// Largest certificate or key file that is read.
@@ -91,6 +92,8 @@ pub enum TlsSetupError {
 pub(super) struct Tls {
     config: Arc<ClientConfig>,
 }
+
+impl Socket for TlsStream<TcpStream> {}
 
 impl Tls {
     /// Reads the certificates that `info` names.

@@ -32,8 +32,13 @@ const COPY_DATA_TAG: u8 = b'd';
 const NEGOTIATE_TAG: u8 = b'v';
 
 /// A byte stream that carries a connection: TCP, a local socket, TLS over TCP.
-pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> Socket for T {}
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + Sync {
+    /// While it rests it may forget who waits for it: it is only looked at.
+    fn rest(&mut self, _resting: bool) {}
+}
+
+#[cfg(test)]
+impl Socket for tokio::io::DuplexStream {}
 
 /// Why the stream of messages ended.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +129,11 @@ impl Wire {
             }
             self.heard = Instant::now();
         }
+    }
+
+    /// See [`Socket::rest`].
+    pub(super) fn rest(&mut self, resting: bool) {
+        self.stream.rest(resting);
     }
 
     /// Ends the stream; what is queued is not waited for.

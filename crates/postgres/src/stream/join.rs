@@ -59,7 +59,10 @@ async fn join(archive: &WalArchive, timeline: Timeline, at: Lsn, shared: &Shared
     for _ in 0..TRY_LIMIT {
         let outcome = {
             let _listing = shared.listing.lock().await;
-            archive.join(timeline, at).await
+            let remembered = shared.recent.take(timeline, at);
+            let outcome = archive.join_remembered(timeline, at, remembered.as_ref()).await;
+            remembered.into_iter().for_each(|remembered| shared.recent.give_back(remembered));
+            outcome
         };
         match outcome {
             Ok(()) => {

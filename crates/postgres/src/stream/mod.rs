@@ -12,6 +12,8 @@
 //! - **M2 flushed means durable.** The server may forget what the vault has, and nothing else.
 //! - **M3** What cannot be right is refused: another cluster, an old primary, a timeline number used
 //!   again, other bytes in the same place.
+//! - **M4 bounded.** However fast WAL comes and however slow the vault is, all that is held is within
+//!   [`MEMORY_LIMIT_BYTES`]: pieces under way, two segments that are not joined yet, and what becomes of them.
 //!
 //! Deliberately absent: the lease that makes this the only stream of a service (the caller holds it), and
 //! what an alarm sets in motion.
@@ -26,6 +28,7 @@ mod exposure;
 mod join;
 mod memory;
 mod piecer;
+mod recent;
 mod session;
 mod shared;
 mod start;
@@ -59,6 +62,9 @@ use tokio::task::JoinSet;
 /// The name by which `synchronous_standby_names` may wait for the vault, unless the connection string
 /// gives another.
 pub const APPLICATION_NAME: &str = "lifeboat";
+/// What a stream takes of memory at most, what the allocator keeps of it among that (M4): 18 MiB of pieces and as
+/// much sealed, 32 MiB of segments and 16 sealed, and their copies in the making.
+pub const MEMORY_LIMIT_BYTES: u64 = 128 << 20;
 /// A server that says nothing for so long is lost.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// Waits between connections.
@@ -121,6 +127,22 @@ impl StopSignal {
 /// # Errors
 /// [`StreamError`] for what waiting does not mend, by its advice; at first, wrong settings too.
 pub async fn run(
+    options: StreamOptions,
+    stop: watch::Receiver<bool>,
+    events: EventSink,
+) -> Result<StreamEnd, StreamError> {
+    // On one of the runtime's threads, wherever the caller is: who looks at the socket is then who is woken for it.
+    let mut alone = JoinSet::new();
+    alone.spawn(follow(options, stop, events));
+    match alone.join_next().await {
+        Some(Ok(outcome)) => outcome,
+        Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime ends, and with it the caller.
+        _ => std::future::pending().await,
+    }
+}
+
+async fn follow(
     options: StreamOptions,
     stop: watch::Receiver<bool>,
     events: EventSink,

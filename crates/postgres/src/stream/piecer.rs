@@ -23,6 +23,9 @@ pub(super) const PIECE_BYTES: usize = 2 << 20;
 /// How long a byte waits for others to go with it.
 pub(super) const AGE_LIMIT: Duration = Duration::from_millis(250);
 
+/// Buffers kept for the next pieces.
+const SPARE_LIMIT: usize = 4;
+
 /// For whom pieces are cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
@@ -78,11 +81,14 @@ pub(super) struct Piecer {
     oldest: Option<Waiting>,
     /// When the newest piece was cut.
     last_cut: Option<Duration>,
+    /// Buffers of pieces that are done with: allocators are slow to give back what is large.
+    spare: Vec<Vec<u8>>,
 }
 
 impl Piecer {
     pub(super) fn new(start: Lsn, segment_bytes: u64) -> Self {
-        Self { segment_bytes, start, buffer: Vec::new(), oldest: None, last_cut: None }
+        let (buffer, spare) = (Vec::new(), Vec::new());
+        Self { segment_bytes, start, buffer, oldest: None, last_cut: None, spare }
     }
 
     /// Where the next WAL must begin.
@@ -126,6 +132,14 @@ impl Piecer {
         Ok(full)
     }
 
+    /// Takes back the buffer of a piece that is done with.
+    pub(super) fn reuse(&mut self, mut buffer: Vec<u8>) {
+        if self.spare.len() < SPARE_LIMIT {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+
     /// When what waits is due, if anything waits.
     pub(super) fn due_at(&self, pace: Pace) -> Option<Duration> {
         let arrived = self.oldest.as_ref()?.arrived;
@@ -142,7 +156,11 @@ impl Piecer {
         self.last_cut = Some(now);
         let start = self.start;
         self.start = self.end();
-        Some(Piece { start, bytes: std::mem::take(&mut self.buffer), sent_at: waiting.sent_at })
+        // Under load the next becomes as large: its buffer need not grow step by step.
+        let room = if self.is_full() { PIECE_BYTES } else { 0 };
+        let next = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(room));
+        let bytes = std::mem::replace(&mut self.buffer, next);
+        Some(Piece { start, bytes, sent_at: waiting.sent_at })
     }
 }
 

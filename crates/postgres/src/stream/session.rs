@@ -19,7 +19,6 @@ use super::shared::Shared;
 use super::uploads::{Uploaded, Uploads};
 use super::{StopSignal, StreamError};
 use crate::client::{Connection, Event, Replication, Status};
-use futures::FutureExt;
 use jiff::Timestamp;
 use lifeboat_base::{Lsn, LsnRange, Timeline};
 use lifeboat_vault::wal::WalArchive;
@@ -107,7 +106,7 @@ impl<'a> Session<'a> {
             timeline,
             piecer: Piecer::new(durable, archive.segment_size().bytes()),
             queue: VecDeque::new(),
-            uploads: Uploads::new(archive.clone(), timeline, durable, clock.clone()),
+            uploads: Uploads::new(archive.clone(), timeline, durable, shared.recent.clone(), clock.clone()),
             overlap,
             compared: 0,
             server_end: durable,
@@ -179,7 +178,7 @@ impl<'a> Session<'a> {
                         }
                         answers |= self.take_event(event)?;
                         if self.can_read() {
-                            next_event = replication.recv().now_or_never();
+                            next_event = replication.recv_now();
                         }
                     }
                     if answers {
@@ -307,7 +306,8 @@ impl<'a> Session<'a> {
     /// Takes what came of an upload; whether more is durable now.
     fn take_uploaded(&mut self, uploaded: Uploaded) -> Result<bool, StreamError> {
         match uploaded {
-            Uploaded::Durable { grew } => {
+            Uploaded::Durable { grew, buffer } => {
+                self.piecer.reuse(buffer);
                 if grew {
                     self.trouble = None;
                     self.shared.board.clear(AlarmKind::VaultUnavailable);

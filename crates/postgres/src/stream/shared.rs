@@ -2,6 +2,7 @@
 
 use super::alarm::Board;
 use super::exposure::Exposure;
+use super::recent::Recent;
 use crate::client::Endpoint;
 use lifeboat_base::{Clock, Lsn, Timeline};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,6 +20,8 @@ pub(super) struct Shared {
     /// Held while pieces turn into a segment, and while the vault is listed: between the two a listing
     /// could see neither.
     pub(super) listing: Mutex<()>,
+    /// What need not be read back when it is joined.
+    pub(super) recent: Arc<Recent>,
     observed_flush: AtomicU64,
     observed_wait: std::sync::Mutex<Option<bool>>,
     stopping: AtomicBool,
@@ -33,6 +36,7 @@ impl Shared {
             exposure,
             progress: watch::Sender::new(None),
             listing: Mutex::new(()),
+            recent: Arc::default(),
             observed_flush: AtomicU64::new(0),
             observed_wait: std::sync::Mutex::new(None),
             stopping: AtomicBool::new(false),

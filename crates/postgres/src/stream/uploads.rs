@@ -10,6 +10,7 @@
 use super::backoff::Backoff;
 use super::durable::DurablePrefix;
 use super::piecer::Piece;
+use super::recent::Recent;
 use jiff::Timestamp;
 use lifeboat_base::{Clock, Lsn, LsnRange, Timeline, error_chain};
 use lifeboat_vault::WriteError;
@@ -34,8 +35,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// What came of waiting for the uploads.
 #[derive(Debug)]
 pub(super) enum Uploaded {
-    /// A piece became durable; whether the durable prefix grew.
-    Durable { grew: bool },
+    /// A piece became durable; whether the durable prefix grew. Its buffer may be used again.
+    Durable { grew: bool, buffer: Vec<u8> },
     /// A try failed; it goes on.
     Trouble(String),
     /// U3.
@@ -46,8 +47,9 @@ pub(super) enum Uploaded {
 pub(super) struct Uploads {
     archive: WalArchive,
     timeline: Timeline,
+    recent: Arc<Recent>,
     clock: Arc<dyn Clock>,
-    tasks: JoinSet<(LsnRange, bool)>,
+    tasks: JoinSet<(Piece, bool)>,
     prefix: DurablePrefix,
     /// When the uploads under way began, on the monotonic clock, by their start.
     begun: BTreeMap<Lsn, Duration>,
@@ -55,10 +57,16 @@ pub(super) struct Uploads {
 }
 
 impl Uploads {
-    pub(super) fn new(archive: WalArchive, timeline: Timeline, durable: Lsn, clock: Arc<dyn Clock>) -> Self {
-        let begun = BTreeMap::new();
+    pub(super) fn new(
+        archive: WalArchive,
+        timeline: Timeline,
+        durable: Lsn,
+        recent: Arc<Recent>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let (tasks, prefix) = (JoinSet::new(), DurablePrefix::new(durable));
-        Self { archive, timeline, clock, tasks, prefix, begun, trouble: mpsc::channel(TROUBLE_LIMIT) }
+        let (begun, trouble) = (BTreeMap::new(), mpsc::channel(TROUBLE_LIMIT));
+        Self { archive, timeline, recent, clock, tasks, prefix, begun, trouble }
     }
 
     /// The end of what is durable.
@@ -92,10 +100,16 @@ impl Uploads {
         self.prefix.begin(range, piece.sent_at);
         self.begun.insert(range.start, self.clock.monotonic());
         let (archive, timeline, clock) = (self.archive.clone(), self.timeline, self.clock.clone());
-        let trouble = self.trouble.0.clone();
+        let (recent, trouble) = (self.recent.clone(), self.trouble.0.clone());
         self.tasks.spawn(async move {
-            let agreed = upload(&archive, timeline, &piece, clock.as_ref(), &trouble).await;
-            (range, agreed)
+            let agreed = match upload(&archive, timeline, &piece, clock.as_ref(), &trouble).await {
+                Put::Taken => {
+                    recent.keep(timeline, piece.start, &piece.bytes, archive.segment_size());
+                    true
+                }
+                Put::There { agrees } => agrees,
+            };
+            (piece, agreed)
         });
     }
 
@@ -105,36 +119,45 @@ impl Uploads {
             biased;
             Some(done) = self.tasks.join_next() => {
                 // A task is never aborted while its set lives, and has nothing that panics.
-                let (range, agreed) = done.expect("an upload does not panic");
+                let (piece, agreed) = done.expect("an upload does not panic");
+                let range = piece.range();
                 if !agreed {
                     return Uploaded::Conflict(range);
                 }
                 self.begun.remove(&range.start);
-                Uploaded::Durable { grew: self.prefix.finish(range) }
+                Uploaded::Durable { grew: self.prefix.finish(range), buffer: piece.bytes }
             }
             Some(reason) = self.trouble.1.recv() => Uploaded::Trouble(reason),
         }
     }
 }
 
-/// Tries until the vault has the piece (U1): true; or other bytes are in its place (U3): false.
+/// How the vault came to have a piece, or something in its place.
+enum Put {
+    /// From us.
+    Taken,
+    /// It was there already, in some form; or other bytes are there (U3).
+    There { agrees: bool },
+}
+
+/// Tries until the vault has the piece, or something in its place (U1).
 async fn upload(
     archive: &WalArchive,
     timeline: Timeline,
     piece: &Piece,
     clock: &dyn Clock,
     trouble: &mpsc::Sender<String>,
-) -> bool {
+) -> Put {
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
     loop {
         let error = match archive.put_piece(timeline, piece.start, &piece.bytes).await {
-            Ok(()) => return true,
+            Ok(()) => return Put::Taken,
             Err(error) => error,
         };
         if let WalError::Write { source: WriteError::Conflict { .. }, .. } = &error
             && let Some(agrees) = compare(archive, timeline, piece.start, &piece.bytes).await
         {
-            return agrees;
+            return Put::There { agrees };
         }
         // Full means that as much has been told already.
         let _ = trouble.try_send(error_chain(&error));

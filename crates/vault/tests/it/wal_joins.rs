@@ -4,7 +4,7 @@ use crate::fixture::{self, SEGMENT, SYSTEM, service};
 use crate::support::World;
 use lifeboat_base::{Lsn, LsnRange, Timeline};
 use lifeboat_testkit::faulty::{Fault, FaultPlan, OperationKind, Select};
-use lifeboat_vault::wal::{Fetched, WalArchive, WalError};
+use lifeboat_vault::wal::{Fetched, Remembered, WalArchive, WalError};
 use lifeboat_vault::{Vault, WriteError, names, seal};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -276,4 +276,59 @@ async fn w5_a_timeline_that_each_copy_saw_otherwise_becomes_no_segment() {
             assert_eq!(archive.fetch(T1, Lsn(0)).await.unwrap(), Fetched::Whole(wal()));
         }
     }
+}
+
+/// All four pieces of the segment, remembered as `bytes`.
+fn remembered(bytes: Vec<u8>) -> Remembered {
+    let length = SEGMENT / 4;
+    let piece = |n| LsnRange { start: Lsn(n * length), end: Lsn((n + 1) * length) };
+    Remembered { bytes, pieces: (0..4).map(piece).collect() }
+}
+
+fn reads_of_pieces(world: &World) -> usize {
+    let reads = world.stores.iter().flat_map(|store| store.calls());
+    reads.filter(|call| call.kind == OperationKind::Get && call.path.starts_with(&pieces_name())).count()
+}
+
+#[tokio::test]
+async fn w3_what_is_remembered_is_joined_without_reading_it_back() {
+    let world = World::new(2, 2).await;
+    let vault = world.vault().await;
+    let archive = fixture::archive(&vault).await;
+    put_pieces(&archive, 4).await;
+    archive.join_remembered(T1, Lsn(0), Some(&remembered(wal()))).await.unwrap();
+    assert_eq!(reads_of_pieces(&world), 0);
+    assert_eq!(archive.fetch(T1, Lsn(0)).await.unwrap(), Fetched::Whole(wal()));
+    assert_eq!(pieces_in(&vault).await, [0, 0]);
+}
+
+#[tokio::test]
+async fn w5_what_is_remembered_counts_only_if_it_is_all_that_every_copy_has() {
+    let mut others = wal();
+    others[700] ^= 1;
+    // What is remembered here is another's: were it used, it would show.
+    let lacks_a_piece = |mut remembered: Remembered| {
+        remembered.pieces.pop_last();
+        remembered
+    };
+    for (copies, durable, remembered) in
+        [(1, 1, lacks_a_piece(remembered(others.clone()))), (2, 1, remembered(others.clone()))]
+    {
+        let world = World::new(copies, durable).await;
+        let vault = world.vault().await;
+        let archive = fixture::archive(&vault).await;
+        put_pieces(&archive, 4).await;
+        archive.join_remembered(T1, Lsn(0), Some(&remembered)).await.unwrap();
+        assert!(reads_of_pieces(&world) >= 4);
+        assert_eq!(archive.fetch(T1, Lsn(0)).await.unwrap(), Fetched::Whole(wal()));
+    }
+    // Another server's piece lies among them.
+    let world = World::new(1, 1).await;
+    let vault = world.vault().await;
+    let archive = fixture::archive(&vault).await;
+    put_pieces(&archive, 4).await;
+    archive.put_piece(T1, Lsn(600), &others[600..800]).await.unwrap();
+    let joined = archive.join_remembered(T1, Lsn(0), Some(&remembered(wal()))).await;
+    assert!(matches!(joined, Err(WalError::Contradiction { .. })), "{joined:?}");
+    assert_eq!(pieces_in(&vault).await, [5], "nothing is deleted");
 }

@@ -8,7 +8,7 @@ const START: Lsn = Lsn(3 * SEGMENT_BYTES);
 const LENGTH: usize = 1000;
 
 fn uploads(bench: &Bench) -> Uploads {
-    Uploads::new(bench.archive.clone(), Timeline(1), START, bench.clock.clone())
+    Uploads::new(bench.archive.clone(), Timeline(1), START, bench.shared.recent.clone(), bench.clock.clone())
 }
 
 fn piece(bench: &Bench, number: u64, seed: u8) -> Piece {
@@ -37,22 +37,25 @@ async fn u2_so_many_pieces_are_under_way_and_no_more() {
 }
 
 #[tokio::test]
-async fn u3_other_bytes_under_a_pieces_name_are_a_fork_and_the_first_stay() {
+async fn u3_e1_other_bytes_under_a_pieces_name_are_a_fork_and_the_first_stay() {
     let bench = Bench::new(1).await;
     let (first, other) = (piece(&bench, 0, 0), piece(&bench, 0, 1));
     let mut uploads = uploads(&bench);
     uploads.begin(first.clone());
-    assert!(matches!(uploads.next().await, Uploaded::Durable { grew: true }));
+    assert!(matches!(uploads.next().await, Uploaded::Durable { grew: true, .. }));
 
     // The same again, as after a reply that was lost, is well.
     let mut again = self::uploads(&bench);
     again.begin(first.clone());
-    assert!(matches!(again.next().await, Uploaded::Durable { grew: true }));
+    assert!(matches!(again.next().await, Uploaded::Durable { grew: true, .. }));
 
     let mut fork = self::uploads(&bench);
     fork.begin(other);
     let conflict = fork.next().await;
     assert!(matches!(conflict, Uploaded::Conflict(range) if range == first.range()), "{conflict:?}");
     assert_eq!(fork.durable(), START, "nothing of it counts as durable");
+    // E1 of `recent`: what is joined from memory is what the vault took.
+    let kept = bench.shared.recent.take(Timeline(1), START).unwrap();
+    assert_eq!((&kept.bytes, kept.pieces.len()), (&first.bytes, 1));
     assert_eq!(compare(&bench.archive, Timeline(1), START, &first.bytes).await, Some(true));
 }
