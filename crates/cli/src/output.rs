@@ -85,6 +85,12 @@ impl Output {
         }
     }
 
+    /// The same, for a command that was asked for JSON in words of its own.
+    #[must_use]
+    pub fn as_json(self) -> Self {
+        Self { json: true, ..self }
+    }
+
     /// Whether machines listen.
     #[must_use]
     pub fn is_json(&self) -> bool {

@@ -189,7 +189,7 @@ pub fn render(finding: &Finding, file_name: &str, source: &str) -> String {
     let gutter = " ".repeat(number.len());
     let mut out = format!("{severity}[{code}]: {}\n", clean(&finding.message));
     let _ = writeln!(out, "{gutter}--> {}:{line}:{column}", clean(file_name));
-    if let Some(shown) = Shown::new(finding, source) {
+    if let Some(shown) = Shown::new(source, *line, *column, finding.length) {
         let _ = writeln!(out, "{gutter} |");
         let _ = writeln!(out, "{number} | {}", shown.text);
         let _ = writeln!(out, "{gutter} | {}{}", " ".repeat(shown.pad), "^".repeat(shown.carets));
@@ -211,14 +211,14 @@ struct Shown {
 }
 
 impl Shown {
-    fn new(finding: &Finding, source: &str) -> Option<Self> {
+    fn new(source: &str, line: u32, column: u32, length: u32) -> Option<Self> {
         let source = source.strip_prefix('\u{feff}').unwrap_or(source);
-        let line = source.lines().nth(finding.line.checked_sub(1)? as usize)?;
+        let line = source.lines().nth(line.checked_sub(1)? as usize)?;
         let chars: Vec<char> = clean(&mask(line)).chars().collect();
-        let start = (finding.column as usize - 1).min(chars.len());
+        let start = (column as usize).saturating_sub(1).min(chars.len());
         let from = if chars.len() > MAX_SHOWN_CHARS { start.saturating_sub(SHOWN_BEFORE_CHARS) } else { 0 };
         let to = chars.len().min(from + MAX_SHOWN_CHARS);
-        let end = (start + finding.length as usize).clamp(start, to);
+        let end = (start + length as usize).clamp(start, to);
         let piece = |a: usize, b: usize| chars[a..b].iter().collect::<String>();
         let before = if from > 0 { "… " } else { "" };
         let after = if to < chars.len() { " …" } else { "" };
@@ -230,8 +230,13 @@ impl Shown {
     }
 }
 
+/// A line of the source as it is shown, how far the carets stand in, and how many there are.
+pub(crate) fn shown_line(source: &str, line: u32, column: u32, length: u32) -> Option<(String, usize, usize)> {
+    Shown::new(source, line, column, length).map(|shown| (shown.text, shown.pad, shown.carets))
+}
+
 /// F2. One character for one, so that columns stay true.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     let plain = |c: char| match c {
         '\t' => ' ',
         c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => '\u{fffd}',

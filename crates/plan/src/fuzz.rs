@@ -1,7 +1,7 @@
-//! A plan's text, for fuzzing: any bytes in, nothing out, no panic (P2), no more held than the limits of
-//! `yaml` allow (Y1).
+//! A plan's text and a document's, for fuzzing: any bytes in, nothing out, no panic (P2), no more held than the limits
+//! of `yaml` (Y1), of documents (D1) and of shell text (H1) allow.
 
-use crate::{MAX_FINDINGS, Plan, load, render};
+use crate::{MAX_FINDINGS, Plan, lint, load, render};
 
 /// A plan.
 ///
@@ -23,4 +23,24 @@ pub fn plan(bytes: &[u8]) {
     for finding in findings {
         _ = render(&finding, "plan.yaml", &source);
     }
+}
+
+/// A recovery document.
+///
+/// # Panics
+/// When there are more findings than anyone reads, one is nowhere in the document, or mending makes what it mends no
+/// better.
+pub fn document(bytes: &[u8]) {
+    let source = String::from_utf8_lossy(bytes);
+    let files = |name: &str| name.len() % 2 == 0;
+    let options = lint::Options { today: jiff::civil::date(2026, 11, 21), files: Some(&files) };
+    let findings = lint::markdown(&source, &options);
+    assert!(findings.len() <= lint::MAX_FINDINGS, "{} findings", findings.len());
+    let lines = u32::try_from(source.lines().count().max(1)).unwrap_or(u32::MAX);
+    for finding in &findings {
+        assert!((1..=lines).contains(&finding.line), "{finding:?} of {lines} lines");
+        _ = lint::render(finding, "plan.md", &source);
+    }
+    let (mended, count) = lint::apply(&source, &findings);
+    assert_eq!(count == 0, mended == source, "{count} mended");
 }

@@ -16,14 +16,19 @@
 //! Deliberately absent: reading files (the caller's, also what is not UTF-8), and knowing actions,
 //! stores or servers. The one thing that is looked up outside is the machine's time-zone database.
 
+pub mod document;
+pub mod facts;
 mod finding;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod lint;
 mod model;
 mod schema;
 mod sense;
 mod shape;
+pub mod shell;
 mod starter;
+pub mod tools;
 mod values;
 mod yaml;
 

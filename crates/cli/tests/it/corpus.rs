@@ -15,7 +15,7 @@ const SEALED_LIMIT_BYTES: u64 = 80 << 20;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 23] = [
+const TARGETS: [Target; 24] = [
     ("pgformat_control_file", lifeboat_pgformat::fuzz::control_file),
     ("pgformat_page", lifeboat_pgformat::fuzz::page),
     ("pgformat_label", lifeboat_pgformat::fuzz::label),
@@ -23,6 +23,7 @@ const TARGETS: [Target; 23] = [
     ("pgformat_name", lifeboat_pgformat::fuzz::name),
     ("pgformat_wal", lifeboat_pgformat::fuzz::wal),
     ("pgformat_record", lifeboat_pgformat::fuzz::record),
+    ("plan_document", lifeboat_plan::fuzz::document),
     ("plan_yaml", lifeboat_plan::fuzz::plan),
     ("postgres_base_backup", lifeboat_postgres::backup::fuzz::archive),
     ("postgres_catalogue", lifeboat_postgres::catalogue::fuzz),

@@ -1,4 +1,7 @@
-//! `lifeboat plan`: everything that is wrong with a plan, and what a plan may say.
+//! `lifeboat plan`: everything that is wrong with a plan, what a plan may say, and what a recovery document says that
+//! would go wrong.
+
+mod lint;
 
 use crate::failure::Next;
 use crate::output::{Exit, Tone};
@@ -16,6 +19,8 @@ pub enum Command {
         /// The plan [default: --plan, else lifeboat.yaml].
         file: Option<PathBuf>,
     },
+    /// Find what would go wrong on the day with a recovery document (Markdown) or a plan
+    Lint(lint::Arguments),
     /// Print the JSON Schema of a plan, for editors
     Schema,
 }
@@ -36,6 +41,7 @@ struct Checked {
 pub fn run(settings: &Settings, command: &Command) -> anyhow::Result<Exit> {
     match command {
         Command::Check { file } => check(settings, file.clone()),
+        Command::Lint(arguments) => lint::run(settings, arguments),
         Command::Schema => {
             let text = serde_json::to_string_pretty(&lifeboat_plan::schema()).context("write JSON")?;
             settings.output.data(&format!("{text}\n"))?;

@@ -1,0 +1,63 @@
+//! Which section a command or a step belongs to: the scenario or procedure, not the heading "Recovery Steps" in it.
+
+use crate::document::{Document, ROOT};
+
+/// Headings that only divide what they stand in.
+const PARTS: &[&str] = &[
+    "recovery steps", "recovery procedure", "recovery procedures", "recovery strategy", "response procedure", "steps",
+    "procedure", "symptoms", "detection", "impact", "resolution", "response", "actions", "verification", "validation",
+    "rollback", "notes", "prerequisites", "recovery", "immediate actions", "when to use", "schritte", "ablauf",
+    "wiederherstellung", "erkennung", "恢复步骤", "恢復步驟", "步骤", "步驟", "检测", "檢測",
+];
+
+/// The section of the procedure or scenario that a section belongs to.
+#[must_use]
+pub fn owner(document: &Document, section: usize) -> Option<usize> {
+    let is_part = |at: usize| {
+        let section = &document.sections[at];
+        let title = section.title.plain().trim().trim_end_matches([':', '：']).to_lowercase();
+        section.level >= 8 || PARTS.contains(&title.as_str())
+    };
+    let mut path = document.path(section).filter(|at| document.sections[*at].level > 0);
+    let innermost = path.next()?;
+    if !is_part(innermost) {
+        return Some(innermost);
+    }
+    path.find(|at| !is_part(*at)).or(Some(innermost)).filter(|at| *at != ROOT)
+}
+
+/// What a procedure is there for, as its headings say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peril {
+    /// A region, site or data centre is gone.
+    Region,
+    /// Somebody got in.
+    Breach,
+    /// Data is wrong.
+    Corruption,
+    /// A cluster is gone.
+    Cluster,
+}
+
+/// What a section is there for.
+#[must_use]
+pub fn perils(document: &Document, section: usize) -> Vec<Peril> {
+    let titles = document.titles(section);
+    let has = |words: &[&str]| words.iter().any(|word| titles.contains(word));
+    let mut perils = Vec::new();
+    let lost = ["fail", "outage", "loss", "lost", "disaster", "evacuat", "down", "activat", "ausfall", "故障", "中断", "中斷"];
+    let region = ["region", "data center", "data centre", "datacenter", "site failure", "site outage", "rechenzentrum", "standort", "区域", "區域", "机房", "機房"];
+    if has(&region) && has(&lost) {
+        perils.push(Peril::Region);
+    }
+    if has(&["breach", "security incident", "compromis", "ransom", "intrusion", "attack", "sicherheitsvorfall", "angriff", "安全", "入侵"]) {
+        perils.push(Peril::Breach);
+    }
+    if has(&["corrupt", "korrupt", "beschädig", "损坏", "損壞"]) {
+        perils.push(Peril::Corruption);
+    }
+    if has(&["cluster"]) && has(&lost) || has(&["cluster recovery", "cluster rebuild"]) {
+        perils.push(Peril::Cluster);
+    }
+    perils
+}
