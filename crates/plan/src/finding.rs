@@ -231,7 +231,12 @@ impl Shown {
 }
 
 /// A line of the source as it is shown, how far the carets stand in, and how many there are.
-pub(crate) fn shown_line(source: &str, line: u32, column: u32, length: u32) -> Option<(String, usize, usize)> {
+pub(crate) fn shown_line(
+    source: &str,
+    line: u32,
+    column: u32,
+    length: u32,
+) -> Option<(String, usize, usize)> {
     Shown::new(source, line, column, length).map(|shown| (shown.text, shown.pad, shown.carets))
 }
 

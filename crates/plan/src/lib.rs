@@ -4,7 +4,10 @@
 //! each [`Finding`] with line, column, the way to it and what to do. [`render`] shows a finding as a
 //! compiler would, [`schema`] is the same knowledge for editors, [`starter`] writes a first plan.
 //!
-//! The way of a text: a YAML tree that knows its places → the schema's walk checks its shape →
+//! A recovery document of another kind, Markdown as people keep it, is read by [`document`], understood by [`facts`]
+//! and judged by [`lint`], with [`shell`] for its commands and [`tools`] for what those may say.
+//!
+//! The way of a plan's text: a YAML tree that knows its places → the schema's walk checks its shape →
 //! the rules between places → serde makes the plan.
 //!
 //! # Invariants

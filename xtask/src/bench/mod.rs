@@ -7,6 +7,7 @@
 
 mod backup;
 mod exposure;
+mod lint;
 mod loss;
 mod measure;
 mod protected;
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 /// A measurement: its name, what it answers, and the code.
 type Measurement = (&'static str, &'static str, fn(&Path) -> anyhow::Result<()>);
 
-const ALL: [Measurement; 8] = [
+const ALL: [Measurement; 9] = [
     ("backup", "full backup and full restore, MB/s and memory, beside pgBackRest", backup::run),
     ("exposure", "commit on the primary → durable in the vault, p50, p99, max, under pgbench", exposure::run),
     ("cost", "TPS with and without the stream, CPU-seconds of ours per GiB of WAL", exposure::cost),
@@ -33,6 +34,7 @@ const ALL: [Measurement; 8] = [
         "time to the first answer at three sizes, from a view, restored fully, and with pgBackRest",
         view::run,
     ),
+    ("lint", "`plan lint` over five real documents, and over one of 10,000 lines, ms", lint::run),
     ("tables", "100,000 small tables: time and memory of backup and restore", tables::run),
 ];
 

@@ -6,6 +6,7 @@ mod corpus;
 mod demo;
 mod invariants;
 mod killed;
+mod linting;
 mod protection;
 mod recovering;
 mod restoring;

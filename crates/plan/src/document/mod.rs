@@ -190,9 +190,14 @@ impl Document {
     /// document stands under.
     #[must_use]
     pub fn titles(&self, section: usize) -> String {
-        let is_whole = |at: &usize| *at == 1 && self.sections[1].level == 1 && self.sections[1].end == self.sections.len();
-        let titles: Vec<String> =
-            self.path(section).filter(|at| !is_whole(at)).map(|at| self.sections[at].title.plain().to_lowercase()).collect();
+        let is_whole = |at: &usize| {
+            *at == 1 && self.sections[1].level == 1 && self.sections[1].end == self.sections.len()
+        };
+        let titles: Vec<String> = self
+            .path(section)
+            .filter(|at| !is_whole(at))
+            .map(|at| self.sections[at].title.plain().to_lowercase())
+            .collect();
         titles.join(" / ")
     }
 

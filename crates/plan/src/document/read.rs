@@ -1,8 +1,8 @@
 //! From pulldown-cmark's events to blocks.
 
 use super::{
-    Block, Code, CodeLine, Document, Item, Kind, Link, MAX_BLOCKS, MAX_DOCUMENT_BYTES, Place, ROOT, Section, Table,
-    Text,
+    Block, Code, CodeLine, Document, Item, Kind, Link, MAX_BLOCKS, MAX_DOCUMENT_BYTES, Place, ROOT, Section,
+    Table, Text,
 };
 use pulldown_cmark::{CodeBlockKind, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 use std::ops::Range;
@@ -208,7 +208,8 @@ impl<'a> Reader<'a> {
 
     fn begin(&mut self, gather: Gather, place: Place) {
         // An item's first paragraph goes on with the item's own text.
-        if !matches!((&self.gather, &gather), (Gather::Paragraph, Gather::Paragraph)) || !self.text.is_empty() {
+        if !matches!((&self.gather, &gather), (Gather::Paragraph, Gather::Paragraph)) || !self.text.is_empty()
+        {
             self.flush();
             self.text = Text::default();
         }
@@ -304,7 +305,8 @@ impl<'a> Reader<'a> {
                 self.table.rows.push(row);
             }
             TagEnd::Table => {
-                let table = std::mem::replace(&mut self.table, Table { header: Vec::new(), rows: Vec::new() });
+                let table =
+                    std::mem::replace(&mut self.table, Table { header: Vec::new(), rows: Vec::new() });
                 self.push(Kind::Table(table), self.place, range);
             }
             TagEnd::Strong => self.strong = self.strong.saturating_sub(1),
@@ -313,7 +315,11 @@ impl<'a> Reader<'a> {
     }
 
     fn push(&mut self, kind: Kind, place: Place, range: Range<usize>) {
-        let trimmed = self.lines.source.get(range.clone()).map_or(range.end, |text| range.start + text.trim_end().len());
+        let trimmed = self
+            .lines
+            .source
+            .get(range.clone())
+            .map_or(range.end, |text| range.start + text.trim_end().len());
         let last_line = self.lines.at(trimmed.max(range.start)).0;
         let item = self.items.last().copied();
         self.document.blocks.push(Block { section: self.section(), item, place, last_line, kind });
@@ -354,7 +360,9 @@ impl<'a> Reader<'a> {
         }
         if let Some(rest) = text.trim_start().strip_prefix("<!--") {
             let place = Place::new(line, column, u32::try_from(text.trim().chars().count()).unwrap_or(1));
-            self.document.comments.push((rest.split("-->").next().unwrap_or_default().trim().to_owned(), place));
+            self.document
+                .comments
+                .push((rest.split("-->").next().unwrap_or_default().trim().to_owned(), place));
         } else if text.trim().eq_ignore_ascii_case("<br>") || text.trim().eq_ignore_ascii_case("<br/>") {
             self.text.push("\n", line, column, false, false);
         }
@@ -392,8 +400,20 @@ fn depth(level: HeadingLevel) -> u8 {
 /// The level of a paragraph that is nothing but bold, with a colon at most.
 fn bold_level(text: &Text) -> Option<u8> {
     const NUMBERED: [&str; 14] = [
-        "scenario", "szenario", "escenario", "scénario", "incident", "disaster", "category", "procedure", "runbook",
-        "phase", "part", "场景", "情境", "情景",
+        "scenario",
+        "szenario",
+        "escenario",
+        "scénario",
+        "incident",
+        "disaster",
+        "category",
+        "procedure",
+        "runbook",
+        "phase",
+        "part",
+        "场景",
+        "情境",
+        "情景",
     ];
     let strong: usize = text.strong().map(|(from, to)| text.plain()[from..to].trim().len()).sum();
     let words = text.plain().trim().trim_end_matches([':', '：']);
@@ -406,6 +426,8 @@ fn bold_level(text: &Text) -> Option<u8> {
     }
     let small = words.to_lowercase();
     let counted = small.starts_with(|c: char| c.is_ascii_digit())
-        || NUMBERED.iter().any(|word| small.strip_prefix(word).is_some_and(|rest| rest.contains(char::is_numeric)));
+        || NUMBERED
+            .iter()
+            .any(|word| small.strip_prefix(word).is_some_and(|rest| rest.contains(char::is_numeric)));
     Some(if counted { 7 } else { 8 })
 }

@@ -6,18 +6,41 @@ use super::*;
 fn blocks_know_their_section_item_and_place() {
     let source = "# A\n\ntext *one*\ntwo\n\n## B\n\n1. **Do**: `x y`\n   ```bash\n   a \\\n     b\n   ```\n2. [ ] box\n\n| H | I |\n|---|---|\n| c | `d` |\n\n**Bold:**\n\n- [x] done\n";
     let document = Document::read(source);
-    let titles: Vec<_> = document.sections.iter().map(|section| (section.title.plain(), section.level, section.parent, section.last_line)).collect();
-    assert_eq!(titles, [("", 0, None, 21), ("A", 1, Some(0), 21), ("B", 2, Some(1), 21), ("Bold:", 8, Some(2), 21)]);
-    let shown: Vec<String> = document.blocks.iter().map(|block| {
-        let what = match &block.kind {
-            Kind::Paragraph(text) => format!("paragraph {:?}", text.plain()),
-            Kind::Item(item) => format!("item {:?} {:?} {:?}", item.text.plain(), item.number, item.done),
-            Kind::Table(table) => format!("table {}x{} {:?}", table.header.len(), table.rows.len(), table.rows[0][1].whole()),
-            Kind::Code(code) => format!("code {} {:?}", code.language, code.lines.iter().map(|line| (line.line, line.column, line.text.as_str())).collect::<Vec<_>>()),
-            Kind::Html(html) => format!("html {html:?}"),
-        };
-        format!("{}-{} in {} {:?}: {what}", block.place.line, block.last_line, block.section, block.item)
-    }).collect();
+    let titles: Vec<_> = document
+        .sections
+        .iter()
+        .map(|section| (section.title.plain(), section.level, section.parent, section.last_line))
+        .collect();
+    assert_eq!(
+        titles,
+        [("", 0, None, 21), ("A", 1, Some(0), 21), ("B", 2, Some(1), 21), ("Bold:", 8, Some(2), 21)]
+    );
+    let shown: Vec<String> = document
+        .blocks
+        .iter()
+        .map(|block| {
+            let what = match &block.kind {
+                Kind::Paragraph(text) => format!("paragraph {:?}", text.plain()),
+                Kind::Item(item) => format!("item {:?} {:?} {:?}", item.text.plain(), item.number, item.done),
+                Kind::Table(table) => format!(
+                    "table {}x{} {:?}",
+                    table.header.len(),
+                    table.rows.len(),
+                    table.rows[0][1].whole()
+                ),
+                Kind::Code(code) => format!(
+                    "code {} {:?}",
+                    code.language,
+                    code.lines
+                        .iter()
+                        .map(|line| (line.line, line.column, line.text.as_str()))
+                        .collect::<Vec<_>>()
+                ),
+                Kind::Html(html) => format!("html {html:?}"),
+            };
+            format!("{}-{} in {} {:?}: {what}", block.place.line, block.last_line, block.section, block.item)
+        })
+        .collect();
     insta::assert_debug_snapshot!(shown);
 }
 

@@ -64,10 +64,12 @@ impl Text {
     #[must_use]
     pub fn place(&self, from: usize, to: usize) -> Place {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let chars = |a: usize, b: usize| number(self.plain.get(a..b).map_or(0, |piece| piece.chars().count()));
+        let chars =
+            |a: usize, b: usize| number(self.plain.get(a..b).map_or(0, |piece| piece.chars().count()));
         let at = self.pieces.partition_point(|piece| piece.start <= from);
         let Some(piece) = self.pieces.get(at.saturating_sub(1)) else { return Place::new(1, 1, 1) };
-        let line_end = self.plain.get(from..).and_then(|rest| rest.find('\n')).map_or(self.plain.len(), |n| from + n);
+        let line_end =
+            self.plain.get(from..).and_then(|rest| rest.find('\n')).map_or(self.plain.len(), |n| from + n);
         Place::new(piece.line, piece.column + chars(piece.start, from), chars(from, to.min(line_end)))
     }
 

@@ -39,17 +39,64 @@ pub struct Retention {
 }
 
 const BACKUP: [&str; 14] = [
-    "backup", "back up", "backed up", "snapshot", "dump", "archiv", "replicat", "sync", "sicherung", "备份", "備份", "快照", "归档", "歸檔",
+    "backup",
+    "back up",
+    "backed up",
+    "snapshot",
+    "dump",
+    "archiv",
+    "replicat",
+    "sync",
+    "sicherung",
+    "备份",
+    "備份",
+    "快照",
+    "归档",
+    "歸檔",
 ];
 /// Sections whose frequencies are about something else.
 const OTHER: [&str; 22] = [
-    "test", "drill", "verif", "monitor", "alert", "communicat", "review", "maintenance", "improvement", "escalat", "contact",
-    "health", "training", "checklist", "status", "audit", "kpi", "metric", "übung", "演练", "演練", "测试",
+    "test",
+    "drill",
+    "verif",
+    "monitor",
+    "alert",
+    "communicat",
+    "review",
+    "maintenance",
+    "improvement",
+    "escalat",
+    "contact",
+    "health",
+    "training",
+    "checklist",
+    "status",
+    "audit",
+    "kpi",
+    "metric",
+    "übung",
+    "演练",
+    "演練",
+    "测试",
 ];
 /// Logs that carry changes on between backups.
 const LOGS: [&str; 16] = [
-    "wal", "point-in-time", "pitr", "continuous archiv", "continuous backup", "binlog", "oplog", "transaction log", "log shipping",
-    "streaming replic", "change stream", "redo log", "archive log", "journal archiv", "预写日志", "時間點",
+    "wal",
+    "point-in-time",
+    "pitr",
+    "continuous archiv",
+    "continuous backup",
+    "binlog",
+    "oplog",
+    "transaction log",
+    "log shipping",
+    "streaming replic",
+    "change stream",
+    "redo log",
+    "archive log",
+    "journal archiv",
+    "预写日志",
+    "時間點",
 ];
 
 /// Whether a text speaks of logs that carry changes on.
@@ -61,7 +108,8 @@ pub fn speaks_of_logs(text: &str) -> bool {
             let before = text[..at].chars().next_back();
             // `wal`, not `wall` and not `withdrawal`.
             let behind = text[at + word.len()..].chars().next();
-            *word != "wal" || !(before.is_some_and(char::is_alphanumeric) || behind.is_some_and(char::is_alphanumeric))
+            *word != "wal"
+                || !(before.is_some_and(char::is_alphanumeric) || behind.is_some_and(char::is_alphanumeric))
         })
     })
 }
@@ -84,7 +132,8 @@ pub fn schedules(document: &Document, statements: &[Statement]) -> Vec<Schedule>
         let own = format!("{} {group} {}", statement.key_text(), statement.value.plain().to_lowercase());
         if OTHER.iter().any(|word| titles.contains(word))
             || !BACKUP.iter().any(|word| whole.contains(word))
-            || is_retention(&statement.key_text()) || is_retention(&group)
+            || is_retention(&statement.key_text())
+            || is_retention(&group)
         {
             continue;
         }
@@ -92,17 +141,33 @@ pub fn schedules(document: &Document, statements: &[Statement]) -> Vec<Schedule>
         let frequency = frequency(text);
         let time = time_of_day(text);
         let key = statement.key_text();
-        let keyed = ["schedule", "cron", "frequency", "when", "interval", "zeitplan", "häufigkeit", "intervall", "频率", "頻率", "时间", "時間"]
-            .iter()
-            .any(|word| key.contains(word));
+        let keyed = [
+            "schedule",
+            "cron",
+            "frequency",
+            "when",
+            "interval",
+            "zeitplan",
+            "häufigkeit",
+            "intervall",
+            "频率",
+            "頻率",
+            "时间",
+            "時間",
+        ]
+        .iter()
+        .any(|word| key.contains(word));
         // A sentence that merely says "daily" counts where it also says what is copied.
         let own_title = document.sections[statement.section].title.plain().to_lowercase();
-        let listed = matches!(statement.form, Form::Item { .. }) && is_about_backups(&own_title) && statement.value.plain().chars().count() < 60;
+        let listed = matches!(statement.form, Form::Item { .. })
+            && is_about_backups(&own_title)
+            && statement.value.plain().chars().count() < 60;
         let says_what = listed || BACKUP.iter().any(|word| own.contains(word)) || speaks_of_logs(&own);
         if (frequency.is_none() && time.is_none()) || !(keyed || says_what) {
             continue;
         }
-        let (start, end) = frequency.map_or_else(|| time.as_ref().map_or((0, text.len()), |t| (t.0, t.1)), |f| (f.0, f.1));
+        let (start, end) =
+            frequency.map_or_else(|| time.as_ref().map_or((0, text.len()), |t| (t.0, t.1)), |f| (f.0, f.1));
         let (start, end) = time.as_ref().map_or((start, end), |t| (start.min(t.0), end.max(t.1)));
         schedules.push(Schedule {
             section: statement.section,
@@ -119,7 +184,9 @@ pub fn schedules(document: &Document, statements: &[Statement]) -> Vec<Schedule>
 }
 
 fn is_retention(text: &str) -> bool {
-    ["retention", "retain", "kept for", "keep ", "aufbewahr", "vorhalte", "保留"].iter().any(|word| text.contains(word))
+    ["retention", "retain", "kept for", "keep ", "aufbewahr", "vorhalte", "保留"]
+        .iter()
+        .any(|word| text.contains(word))
 }
 
 /// All times for which backups are kept.
@@ -149,11 +216,32 @@ pub fn retentions(document: &Document, statements: &[Statement]) -> Vec<Retentio
 #[must_use]
 pub fn frequency(text: &str) -> Option<(usize, usize, u64)> {
     const WORDS: [(&str, u64); 26] = [
-        ("hourly", HOUR), ("daily", DAY), ("nightly", DAY), ("every night", DAY), ("every day", DAY), ("every hour", HOUR),
-        ("semi-annually", 183 * DAY), ("semiannually", 183 * DAY), ("biweekly", 14 * DAY), ("weekly", 7 * DAY), ("every week", 7 * DAY),
-        ("monthly", 31 * DAY), ("every month", 31 * DAY), ("quarterly", 92 * DAY), ("annually", 366 * DAY), ("yearly", 366 * DAY),
-        ("stündlich", HOUR), ("täglich", DAY), ("wöchentlich", 7 * DAY), ("monatlich", 31 * DAY),
-        ("每天", DAY), ("每日", DAY), ("每周", 7 * DAY), ("每週", 7 * DAY), ("每月", 31 * DAY), ("每小时", HOUR),
+        ("hourly", HOUR),
+        ("daily", DAY),
+        ("nightly", DAY),
+        ("every night", DAY),
+        ("every day", DAY),
+        ("every hour", HOUR),
+        ("semi-annually", 183 * DAY),
+        ("semiannually", 183 * DAY),
+        ("biweekly", 14 * DAY),
+        ("weekly", 7 * DAY),
+        ("every week", 7 * DAY),
+        ("monthly", 31 * DAY),
+        ("every month", 31 * DAY),
+        ("quarterly", 92 * DAY),
+        ("annually", 366 * DAY),
+        ("yearly", 366 * DAY),
+        ("stündlich", HOUR),
+        ("täglich", DAY),
+        ("wöchentlich", 7 * DAY),
+        ("monatlich", 31 * DAY),
+        ("每天", DAY),
+        ("每日", DAY),
+        ("每周", 7 * DAY),
+        ("每週", 7 * DAY),
+        ("每月", 31 * DAY),
+        ("每小时", HOUR),
     ];
     // ASCII alone changes its case: positions stay those of the text.
     let small = text.to_ascii_lowercase();
@@ -165,14 +253,17 @@ pub fn frequency(text: &str) -> Option<(usize, usize, u64)> {
         }
     }
     if let Some(span) = durations::first(text)
-        && ["interval", "-intervall", "间隔", "間隔"].iter().any(|word| small[span.end..].trim_start().starts_with(word))
+        && ["interval", "-intervall", "间隔", "間隔"]
+            .iter()
+            .any(|word| small[span.end..].trim_start().starts_with(word))
     {
         return Some((span.start, span.end, span.high_s));
     }
     if let Some(found) = cron(text) {
         return Some(found);
     }
-    let found = WORDS.iter().filter_map(|(word, every_s)| small.find(word).map(|at| (at, at + word.len(), *every_s)));
+    let found =
+        WORDS.iter().filter_map(|(word, every_s)| small.find(word).map(|at| (at, at + word.len(), *every_s)));
     let found = found.filter(|(at, ..)| !small[..*at].ends_with(|c: char| c.is_alphanumeric()));
     found.min_by_key(|(at, ..)| *at)
 }
@@ -180,7 +271,8 @@ pub fn frequency(text: &str) -> Option<(usize, usize, u64)> {
 /// `0 */6 * * *` in backquotes or quotes, or as the whole value.
 fn cron(text: &str) -> Option<(usize, usize, u64)> {
     let is_field = |field: &str| {
-        !field.is_empty() && field.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'*' | b'/' | b',' | b'-'))
+        !field.is_empty()
+            && field.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'*' | b'/' | b',' | b'-'))
     };
     let trimmed = text.trim_matches(['`', '"', '\'', ' ']);
     let fields: Vec<&str> = trimmed.split_whitespace().take(5).collect();
@@ -188,11 +280,15 @@ fn cron(text: &str) -> Option<(usize, usize, u64)> {
     if !fields.iter().all(|field| is_field(field)) {
         return None;
     }
-    let step = |field: &str, unit_s: u64| field.strip_prefix("*/").and_then(|n| n.parse::<u64>().ok()).map(|n| n * unit_s);
+    let step = |field: &str, unit_s: u64| {
+        field.strip_prefix("*/").and_then(|n| n.parse::<u64>().ok()).map(|n| n * unit_s)
+    };
     let every_s = match (minute, hour, day, month, weekday) {
         ("*", ..) => 60,
         (minute, "*", ..) => step(minute, 60).unwrap_or(HOUR),
-        (_, hour, "*", _, "*") => step(hour, HOUR).unwrap_or_else(|| 24 / (1 + hour.matches(',').count() as u64) * HOUR),
+        (_, hour, "*", _, "*") => {
+            step(hour, HOUR).unwrap_or_else(|| 24 / (1 + hour.matches(',').count() as u64) * HOUR)
+        }
         (_, _, "*", _, _) => 7 * DAY,
         _ => 31 * DAY,
     };
@@ -210,7 +306,10 @@ fn time_of_day(text: &str) -> Option<(usize, usize)> {
         if (1..=2).contains(&hours) && minutes == 2 && hour.is_some_and(|hour| hour < 24) {
             let mut end = at + 3;
             let rest = text[end..].trim_start();
-            if rest.len() >= 2 && rest.is_char_boundary(2) && ["am", "pm"].contains(&rest[..2].to_ascii_lowercase().as_str()) {
+            if rest.len() >= 2
+                && rest.is_char_boundary(2)
+                && ["am", "pm"].contains(&rest[..2].to_ascii_lowercase().as_str())
+            {
                 end = text.len() - rest.len() + 2;
             }
             return Some((at - hours, end));
@@ -237,22 +336,39 @@ fn time_of_day(text: &str) -> Option<(usize, usize)> {
 /// The zone that a text names.
 fn zone(text: &str) -> Option<String> {
     const ZONES: [&str; 38] = [
-        "UTC", "GMT", "Z", "CET", "CEST", "EST", "EDT", "ET", "PST", "PDT", "PT", "CST", "CDT", "CT", "MST", "MDT", "MT", "BST", "IST",
-        "JST", "KST", "HKT", "SGT", "AEST", "AEDT", "NZST", "MEZ", "MESZ", "WIB", "PHT", "MSK", "TRT", "EET", "EEST", "WET", "BRT", "SAST", "ICT",
+        "UTC", "GMT", "Z", "CET", "CEST", "EST", "EDT", "ET", "PST", "PDT", "PT", "CST", "CDT", "CT", "MST",
+        "MDT", "MT", "BST", "IST", "JST", "KST", "HKT", "SGT", "AEST", "AEDT", "NZST", "MEZ", "MESZ", "WIB",
+        "PHT", "MSK", "TRT", "EET", "EEST", "WET", "BRT", "SAST", "ICT",
     ];
     let words = text.split(|c: char| !(c.is_alphanumeric() || "/_+-:".contains(c)));
     let named = words.clone().find(|word| {
         let base = word.split(['+', '-']).next().unwrap_or_default();
-        ZONES.contains(&base) || word.contains('/') && word.starts_with(|c: char| c.is_ascii_uppercase())
+        ZONES.contains(&base)
+            || word.contains('/') && word.starts_with(|c: char| c.is_ascii_uppercase())
             || word.ends_with('Z') && word.contains(':')
     });
-    let spoken = ["local time", "taiwan time", "server time", "ortszeit", "time zone", "timezone", "zeitzone", "北京时间", "台北時間", "台灣時間", "时区", "時區", " time)"];
+    let spoken = [
+        "local time",
+        "taiwan time",
+        "server time",
+        "ortszeit",
+        "time zone",
+        "timezone",
+        "zeitzone",
+        "北京时间",
+        "台北時間",
+        "台灣時間",
+        "时区",
+        "時區",
+        " time)",
+    ];
     let small = text.to_lowercase();
     let spoken = spoken.iter().find(|words| small.contains(*words)).map(|words| (*words).to_owned());
     let capital_time = || {
         let words: Vec<&str> = text.split_whitespace().collect();
         let pair = words.windows(2).find(|pair| {
-            pair[1].trim_end_matches([',', '.', ')']).eq_ignore_ascii_case("time") && pair[0].starts_with(|c: char| c.is_ascii_uppercase())
+            pair[1].trim_end_matches([',', '.', ')']).eq_ignore_ascii_case("time")
+                && pair[0].starts_with(|c: char| c.is_ascii_uppercase())
         });
         pair.map(|pair| pair.join(" "))
     };

@@ -23,17 +23,63 @@ pub struct Snippet {
 
 /// Programs whose name at the beginning of unmarked code says that it is shell text.
 const PROGRAMS: &[&str] = &[
-    "kubectl", "aws", "gcloud", "gsutil", "az", "terraform", "tofu", "helm", "eksctl", "psql", "pg_dump", "pg_restore", "pg_basebackup",
-    "createdb", "dropdb", "curl", "wget", "npm", "docker", "docker-compose", "systemctl", "ssh", "scp", "rsync", "ansible-playbook",
-    "mysql", "mysqldump", "mongodump", "mongorestore", "redis-cli", "sudo", "git", "velero", "pgbackrest", "wal-g", "barman", "patronictl",
-    "etcdctl", "vault", "doctl", "oc", "bash", "sh", "make", "cd", "export",
+    "kubectl",
+    "aws",
+    "gcloud",
+    "gsutil",
+    "az",
+    "terraform",
+    "tofu",
+    "helm",
+    "eksctl",
+    "psql",
+    "pg_dump",
+    "pg_restore",
+    "pg_basebackup",
+    "createdb",
+    "dropdb",
+    "curl",
+    "wget",
+    "npm",
+    "docker",
+    "docker-compose",
+    "systemctl",
+    "ssh",
+    "scp",
+    "rsync",
+    "ansible-playbook",
+    "mysql",
+    "mysqldump",
+    "mongodump",
+    "mongorestore",
+    "redis-cli",
+    "sudo",
+    "git",
+    "velero",
+    "pgbackrest",
+    "wal-g",
+    "barman",
+    "patronictl",
+    "etcdctl",
+    "vault",
+    "doctl",
+    "oc",
+    "bash",
+    "sh",
+    "make",
+    "cd",
+    "export",
 ];
 
 impl Snippet {
     /// The place of a word.
     #[must_use]
     pub fn place(&self, word: &Word) -> Place {
-        self.code.place(word.line, word.column, word.raw.lines().next().map_or(1, |line| line.chars().count()))
+        self.code.place(
+            word.line,
+            word.column,
+            word.raw.lines().next().map_or(1, |line| line.chars().count()),
+        )
     }
 
     /// The place of a command: from its first word to its last on that line.
@@ -43,8 +89,14 @@ impl Snippet {
             return self.code.place(1, 1, 1);
         };
         let on_line = command.words.iter().filter(|word| word.line == first.line);
-        let end = on_line.map(|word| word.column + word.raw.lines().next().map_or(0, |line| line.chars().count())).max();
-        self.code.place(first.line, first.column, end.unwrap_or(first.column + 1).saturating_sub(first.column))
+        let end = on_line
+            .map(|word| word.column + word.raw.lines().next().map_or(0, |line| line.chars().count()))
+            .max();
+        self.code.place(
+            first.line,
+            first.column,
+            end.unwrap_or(first.column + 1).saturating_sub(first.column),
+        )
     }
 
     /// The place where a shell would refuse it.
@@ -69,10 +121,15 @@ pub fn find(document: &Document) -> Vec<Snippet> {
                 for (from, to) in text.code() {
                     let words = text.plain()[from..to].trim();
                     let mut parts = words.split_whitespace();
-                    let is_command = parts.next().is_some_and(|first| PROGRAMS.contains(&first)) && parts.next().is_some();
+                    let is_command =
+                        parts.next().is_some_and(|first| PROGRAMS.contains(&first)) && parts.next().is_some();
                     if is_command && !words.contains('\n') {
                         let place = text.place(from, to);
-                        let line = crate::document::CodeLine { line: place.line, column: place.column, text: words.to_owned() };
+                        let line = crate::document::CodeLine {
+                            line: place.line,
+                            column: place.column,
+                            text: words.to_owned(),
+                        };
                         let code = Code { language: "sh".to_owned(), lines: vec![line] };
                         snippets.push(snippet(document, number, block, code, true));
                     }
@@ -94,12 +151,17 @@ fn snippet(document: &Document, number: usize, block: &Block, code: Code, inline
 /// The lines of a fence that a person would type; none if it is no shell text.
 fn shell_text(code: &Code) -> Option<Code> {
     let mut code = code.clone();
-    let is_session = matches!(code.language.as_str(), "console" | "shell-session" | "shellsession" | "terminal");
+    let is_session =
+        matches!(code.language.as_str(), "console" | "shell-session" | "shellsession" | "terminal");
     let is_shell = matches!(code.language.as_str(), "bash" | "sh" | "shell" | "zsh") || is_session;
     let prompted = |line: &str| line.trim_start().starts_with("$ ");
     let has_prompts = code.lines.iter().any(|line| prompted(&line.text));
     if !is_shell {
-        let mut lines = code.lines.iter().map(|line| line.text.trim()).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let mut lines = code
+            .lines
+            .iter()
+            .map(|line| line.text.trim())
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
         let first = lines.next()?;
         let first = first.strip_prefix("$ ").unwrap_or(first);
         let name = first.split_whitespace().next()?;
@@ -139,13 +201,15 @@ fn unwrap(script: &mut Script) {
             "sudo" | "nohup" | "time" | "watch" | "timeout" | "env" => words
                 .iter()
                 .skip(1)
-                .position(|word| !(word.text.starts_with('-') || word.text.contains('=') || word.text.starts_with(|c: char| c.is_ascii_digit())))
+                .position(|word| {
+                    !(word.text.starts_with('-')
+                        || word.text.contains('=')
+                        || word.text.starts_with(|c: char| c.is_ascii_digit()))
+                })
                 .map(|at| at + 1),
-            "docker" if words.get(1).is_some_and(|word| word.text == "exec") => words
-                .iter()
-                .skip(2)
-                .position(|word| !word.text.starts_with('-'))
-                .map(|at| at + 3),
+            "docker" if words.get(1).is_some_and(|word| word.text == "exec") => {
+                words.iter().skip(2).position(|word| !word.text.starts_with('-')).map(|at| at + 3)
+            }
             _ => None,
         };
         if let Some(from) = inner.filter(|from| *from < words.len()) {
@@ -158,7 +222,8 @@ fn unwrap(script: &mut Script) {
         }
         let command = &script.commands[at];
         if matches!(command.name(), "bash" | "sh" | "zsh")
-            && let Some(text) = command.words.iter().position(|word| matches!(word.text.as_str(), "-c" | "-lc" | "-ec"))
+            && let Some(text) =
+                command.words.iter().position(|word| matches!(word.text.as_str(), "-c" | "-lc" | "-ec"))
             && let Some(word) = command.words.get(text + 1).filter(|word| word.quoted)
         {
             let base = (word.line, word.column + 1);

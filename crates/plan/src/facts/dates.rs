@@ -25,11 +25,32 @@ pub struct ReviewDate {
 }
 
 const LAST: [&str; 14] = [
-    "last updated", "last reviewed", "last review", "last tested", "updated", "reviewed", "zuletzt aktualisiert", "zuletzt geprüft", "stand",
-    "最后更新", "最後更新", "更新日期", "上次审核", "上次審核",
+    "last updated",
+    "last reviewed",
+    "last review",
+    "last tested",
+    "updated",
+    "reviewed",
+    "zuletzt aktualisiert",
+    "zuletzt geprüft",
+    "stand",
+    "最后更新",
+    "最後更新",
+    "更新日期",
+    "上次审核",
+    "上次審核",
 ];
-const NEXT: [&str; 9] =
-    ["next review", "review due", "next update", "review by", "nächste überprüfung", "nächste prüfung", "下次审核", "下次審核", "下次审查"];
+const NEXT: [&str; 9] = [
+    "next review",
+    "review due",
+    "next update",
+    "review by",
+    "nächste überprüfung",
+    "nächste prüfung",
+    "下次审核",
+    "下次審核",
+    "下次审查",
+];
 
 /// All of them.
 #[must_use]
@@ -40,7 +61,9 @@ pub fn reviews(statements: &[Statement]) -> Vec<ReviewDate> {
         let key = key.trim();
         let review = if NEXT.iter().any(|word| key.contains(word)) {
             Review::Next
-        } else if LAST.iter().any(|word| key == *word || key.contains("last") && key.contains(word)) || LAST[9..].iter().any(|word| key.contains(word)) {
+        } else if LAST.iter().any(|word| key == *word || key.contains("last") && key.contains(word))
+            || LAST[9..].iter().any(|word| key.contains(word))
+        {
             Review::Last
         } else {
             continue;
@@ -119,7 +142,8 @@ fn chinese(text: &str) -> Option<(Date, usize)> {
     day(year, month, of_month).map(|date| (date, a + b + c + 9))
 }
 
-const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+const MONTHS: [&str; 12] =
+    ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 
 fn month(text: &str) -> Option<(i16, usize)> {
     let length = text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len());
@@ -131,7 +155,11 @@ fn month(text: &str) -> Option<(i16, usize)> {
 /// `20 February 2026`.
 fn spoken(text: &str) -> Option<(Date, usize)> {
     let (of_month, a) = digits(text)?;
-    let rest = text[a..].strip_prefix("th").or(text[a..].strip_prefix("st")).unwrap_or(&text[a..]).strip_prefix(' ')?;
+    let rest = text[a..]
+        .strip_prefix("th")
+        .or(text[a..].strip_prefix("st"))
+        .unwrap_or(&text[a..])
+        .strip_prefix(' ')?;
     let (month, b) = month(rest)?;
     let rest = rest[b..].trim_start_matches(['.', ',']).strip_prefix(' ')?;
     let (year, c) = digits(rest)?;
@@ -143,7 +171,10 @@ fn month_first(text: &str) -> Option<(Date, usize)> {
     let (month, a) = month(text)?;
     let rest = text[a..].trim_start_matches('.').strip_prefix(' ')?;
     let (of_month, b) = digits(rest)?;
-    let rest = rest[b..].trim_start_matches(|c: char| c.is_ascii_alphabetic()).trim_start_matches(',').strip_prefix(' ')?;
+    let rest = rest[b..]
+        .trim_start_matches(|c: char| c.is_ascii_alphabetic())
+        .trim_start_matches(',')
+        .strip_prefix(' ')?;
     let (year, c) = digits(rest)?;
     day(year, month, of_month).map(|date| (date, text.len() - rest.len() + c))
 }

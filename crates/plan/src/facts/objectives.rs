@@ -60,21 +60,52 @@ pub struct Objective {
 
 /// Spellings, the longer ones first.
 const NAMES: &[(&str, Metric)] = &[
-    ("recovery time objective", Metric::Rto), ("recovery time target", Metric::Rto), ("recovery time", Metric::Rto),
-    ("wiederherstellungszeit", Metric::Rto), ("wiederanlaufzeit", Metric::Rto),
-    ("恢复时间目标", Metric::Rto), ("復原時間目標", Metric::Rto), ("恢復時間目標", Metric::Rto), ("rto", Metric::Rto),
-    ("recovery point objective", Metric::Rpo), ("recovery point target", Metric::Rpo), ("maximum data loss", Metric::Rpo),
-    ("maximaler datenverlust", Metric::Rpo), ("datenverlust", Metric::Rpo),
-    ("恢复点目标", Metric::Rpo), ("復原點目標", Metric::Rpo), ("恢復點目標", Metric::Rpo), ("rpo", Metric::Rpo),
-    ("maximum tolerable downtime", Metric::Mtd), ("maximum tolerable period of disruption", Metric::Mtd),
-    ("maximum allowable outage", Metric::Mtd), ("maximal tolerierbare ausfallzeit", Metric::Mtd),
-    ("最大可容忍停机时间", Metric::Mtd), ("最大可容忍停機時間", Metric::Mtd), ("mtpd", Metric::Mtd), ("mtd", Metric::Mtd),
-    ("mean time to recovery", Metric::Mttr), ("mean time to recover", Metric::Mttr), ("mean time to restore", Metric::Mttr),
+    ("recovery time objective", Metric::Rto),
+    ("recovery time target", Metric::Rto),
+    ("recovery time", Metric::Rto),
+    ("wiederherstellungszeit", Metric::Rto),
+    ("wiederanlaufzeit", Metric::Rto),
+    ("恢复时间目标", Metric::Rto),
+    ("復原時間目標", Metric::Rto),
+    ("恢復時間目標", Metric::Rto),
+    ("rto", Metric::Rto),
+    ("recovery point objective", Metric::Rpo),
+    ("recovery point target", Metric::Rpo),
+    ("maximum data loss", Metric::Rpo),
+    ("maximaler datenverlust", Metric::Rpo),
+    ("datenverlust", Metric::Rpo),
+    ("恢复点目标", Metric::Rpo),
+    ("復原點目標", Metric::Rpo),
+    ("恢復點目標", Metric::Rpo),
+    ("rpo", Metric::Rpo),
+    ("maximum tolerable downtime", Metric::Mtd),
+    ("maximum tolerable period of disruption", Metric::Mtd),
+    ("maximum allowable outage", Metric::Mtd),
+    ("maximal tolerierbare ausfallzeit", Metric::Mtd),
+    ("最大可容忍停机时间", Metric::Mtd),
+    ("最大可容忍停機時間", Metric::Mtd),
+    ("mtpd", Metric::Mtd),
+    ("mtd", Metric::Mtd),
+    ("mean time to recovery", Metric::Mttr),
+    ("mean time to recover", Metric::Mttr),
+    ("mean time to restore", Metric::Mttr),
     ("mttr", Metric::Mttr),
 ];
 /// What a column is called whose rows name the metric.
-const VALUE_COLUMNS: [&str; 12] =
-    ["target", "value", "objective", "goal", "time", "duration", "ziel", "wert", "zielwert", "目标", "目標", "数值"];
+const VALUE_COLUMNS: [&str; 12] = [
+    "target",
+    "value",
+    "objective",
+    "goal",
+    "time",
+    "duration",
+    "ziel",
+    "wert",
+    "zielwert",
+    "目标",
+    "目標",
+    "数值",
+];
 
 /// The metrics that a text names, and what it says besides, without signs.
 fn metrics(text: &str) -> (Vec<Metric>, String) {
@@ -89,7 +120,26 @@ fn metrics(text: &str) -> (Vec<Metric>, String) {
         }
     }
     let words = rest.split(|c: char| !c.is_alphanumeric() && c != '-');
-    let filler = ["objective", "objectives", "target", "targets", "and", "und", "the", "max", "maximum", "we", "our", "promise", "can", "lose", "is", "are", "-", ""];
+    let filler = [
+        "objective",
+        "objectives",
+        "target",
+        "targets",
+        "and",
+        "und",
+        "the",
+        "max",
+        "maximum",
+        "we",
+        "our",
+        "promise",
+        "can",
+        "lose",
+        "is",
+        "are",
+        "-",
+        "",
+    ];
     let left: Vec<&str> = words.filter(|word| !filler.contains(word)).collect();
     (found, left.join(" "))
 }
@@ -97,9 +147,9 @@ fn metrics(text: &str) -> (Vec<Metric>, String) {
 /// Where `name` stands as a word of its own.
 fn word(text: &str, name: &str) -> Option<usize> {
     let is_part = |c: Option<char>| name.is_ascii() && c.is_some_and(|c| c.is_alphanumeric() && c.is_ascii());
-    text.match_indices(name)
-        .map(|(at, _)| at)
-        .find(|at| !is_part(text[..*at].chars().next_back()) && !is_part(text[at + name.len()..].chars().next()))
+    text.match_indices(name).map(|(at, _)| at).find(|at| {
+        !is_part(text[..*at].chars().next_back()) && !is_part(text[at + name.len()..].chars().next())
+    })
 }
 
 /// All objectives that are durations.
@@ -112,8 +162,10 @@ pub fn find(document: &Document, statements: &[Statement]) -> Vec<Objective> {
         let titles = document.titles(statement.section);
         let mut title_words = titles.split([' ', '/', '(', ')', ':', '-']);
         let about_objectives = title_words.any(|word| {
-            ["objective", "objectives", "rto", "rpo", "targets", "ziele", "slo", "sla", "目标", "目標"].contains(&word)
-        }) || titles.contains("目标") || titles.contains("目標");
+            ["objective", "objectives", "rto", "rpo", "targets", "ziele", "slo", "sla", "目标", "目標"]
+                .contains(&word)
+        }) || titles.contains("目标")
+            || titles.contains("目標");
         let is_deep = document.sections[statement.section].parent.is_some_and(|parent| parent != ROOT)
             || document.sections[statement.section].level >= 2;
         let scope = match name {
@@ -135,7 +187,9 @@ pub fn find(document: &Document, statements: &[Statement]) -> Vec<Objective> {
 fn value(statement: &Statement) -> Option<Span> {
     let text = statement.value.plain();
     let lead = text.trim_start_matches(['<', '≤', '~', ' ']);
-    let zero = ["0 ", "0(", "0（"].iter().any(|zero| lead.starts_with(zero)) || lead == "0" || lead.to_lowercase().starts_with("zero");
+    let zero = ["0 ", "0(", "0（"].iter().any(|zero| lead.starts_with(zero))
+        || lead == "0"
+        || lead.to_lowercase().starts_with("zero");
     match durations::first(text) {
         // A duration far behind in a sentence is about something else.
         Some(span) if span.start < 60 => Some(span),
@@ -158,7 +212,8 @@ fn meaning(document: &Document, statement: &Statement) -> Option<(Metric, Option
             }
             // Metrics as rows, environments as columns.
             ([metric], []) => {
-                let is_value = VALUE_COLUMNS.iter().any(|name| column_rest.split(' ').any(|word| word == *name));
+                let is_value =
+                    VALUE_COLUMNS.iter().any(|name| column_rest.split(' ').any(|word| word == *name));
                 let says_more = column > 1 && !is_value && column_rest.contains("descr");
                 let name = if is_value { None } else { named(&column_rest) };
                 (!says_more).then_some((*metric, name))

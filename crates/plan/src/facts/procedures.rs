@@ -4,10 +4,37 @@ use crate::document::{Document, ROOT};
 
 /// Headings that only divide what they stand in.
 const PARTS: &[&str] = &[
-    "recovery steps", "recovery procedure", "recovery procedures", "recovery strategy", "response procedure", "steps",
-    "procedure", "symptoms", "detection", "impact", "resolution", "response", "actions", "verification", "validation",
-    "rollback", "notes", "prerequisites", "recovery", "immediate actions", "when to use", "schritte", "ablauf",
-    "wiederherstellung", "erkennung", "恢复步骤", "恢復步驟", "步骤", "步驟", "检测", "檢測",
+    "recovery steps",
+    "recovery procedure",
+    "recovery procedures",
+    "recovery strategy",
+    "response procedure",
+    "steps",
+    "procedure",
+    "symptoms",
+    "detection",
+    "impact",
+    "resolution",
+    "response",
+    "actions",
+    "verification",
+    "validation",
+    "rollback",
+    "notes",
+    "prerequisites",
+    "recovery",
+    "immediate actions",
+    "when to use",
+    "schritte",
+    "ablauf",
+    "wiederherstellung",
+    "erkennung",
+    "恢复步骤",
+    "恢復步驟",
+    "步骤",
+    "步驟",
+    "检测",
+    "檢測",
 ];
 
 /// The section of the procedure or scenario that a section belongs to.
@@ -45,12 +72,39 @@ pub fn perils(document: &Document, section: usize) -> Vec<Peril> {
     let titles = document.titles(section);
     let has = |words: &[&str]| words.iter().any(|word| titles.contains(word));
     let mut perils = Vec::new();
-    let lost = ["fail", "outage", "loss", "lost", "disaster", "evacuat", "down", "activat", "ausfall", "故障", "中断", "中斷"];
-    let region = ["region", "data center", "data centre", "datacenter", "site failure", "site outage", "rechenzentrum", "standort", "区域", "區域", "机房", "機房"];
+    let lost = [
+        "fail", "outage", "loss", "lost", "disaster", "evacuat", "down", "activat", "ausfall", "故障",
+        "中断", "中斷",
+    ];
+    let region = [
+        "region",
+        "data center",
+        "data centre",
+        "datacenter",
+        "site failure",
+        "site outage",
+        "rechenzentrum",
+        "standort",
+        "区域",
+        "區域",
+        "机房",
+        "機房",
+    ];
     if has(&region) && has(&lost) {
         perils.push(Peril::Region);
     }
-    if has(&["breach", "security incident", "compromis", "ransom", "intrusion", "attack", "sicherheitsvorfall", "angriff", "安全", "入侵"]) {
+    if has(&[
+        "breach",
+        "security incident",
+        "compromis",
+        "ransom",
+        "intrusion",
+        "attack",
+        "sicherheitsvorfall",
+        "angriff",
+        "安全",
+        "入侵",
+    ]) {
         perils.push(Peril::Breach);
     }
     if has(&["corrupt", "korrupt", "beschädig", "损坏", "損壞"]) {

@@ -77,7 +77,14 @@ impl Statement {
 pub fn find(document: &Document) -> Vec<Statement> {
     let mut statements = Vec::new();
     for (number, block) in document.blocks.iter().enumerate() {
-        let of = |key, value, under, form| Statement { section: block.section, block: number, key, value, under, form };
+        let of = |key, value, under, form| Statement {
+            section: block.section,
+            block: number,
+            key,
+            value,
+            under,
+            form,
+        };
         match &block.kind {
             Kind::Paragraph(text) => {
                 for line in text.lines() {
@@ -152,7 +159,11 @@ fn fence(code: &Code, add: &mut dyn FnMut(Option<Text>, Text, Option<String>)) {
 fn unnumbered(text: &str) -> &str {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let rest = &text[digits..];
-    if digits == 0 || digits > 3 { text } else { rest.strip_prefix(". ").or_else(|| rest.strip_prefix(") ")).unwrap_or(text) }
+    if digits == 0 || digits > 3 {
+        text
+    } else {
+        rest.strip_prefix(". ").or_else(|| rest.strip_prefix(") ")).unwrap_or(text)
+    }
 }
 
 /// Parts `key: value`; a colon inside a time or an address is none.

@@ -19,9 +19,14 @@ pub(super) fn each<'a>(context: &Context<'a>) -> impl Iterator<Item = At<'a>> {
 /// The commands of each procedure that has any in fences, in the order in which they would be typed.
 pub(super) fn procedures<'a>(context: &Context<'a>) -> Vec<(usize, Vec<At<'a>>)> {
     let of = |procedure: usize| {
-        let snippets = context.facts.snippets.iter().filter(move |snippet| snippet.procedure == procedure && !snippet.inline);
-        let mut commands: Vec<At<'a>> =
-            snippets.flat_map(|snippet| snippet.script.commands.iter().map(move |command| (snippet, command))).collect();
+        let snippets = context
+            .facts
+            .snippets
+            .iter()
+            .filter(move |snippet| snippet.procedure == procedure && !snippet.inline);
+        let mut commands: Vec<At<'a>> = snippets
+            .flat_map(|snippet| snippet.script.commands.iter().map(move |command| (snippet, command)))
+            .collect();
         commands.sort_by_key(|(snippet, command)| (snippet.block, command.line));
         (procedure, commands)
     };
@@ -31,7 +36,11 @@ pub(super) fn procedures<'a>(context: &Context<'a>) -> Vec<(usize, Vec<At<'a>>)>
 /// The tool and its subcommands: `kubectl rollout restart`.
 pub(super) fn verb(command: &Command) -> String {
     let subcommands = tools::subcommands(command).join(" ");
-    if subcommands.is_empty() { command.name().to_owned() } else { format!("{} {subcommands}", command.name()) }
+    if subcommands.is_empty() {
+        command.name().to_owned()
+    } else {
+        format!("{} {subcommands}", command.name())
+    }
 }
 
 /// Whether a procedure is there for this.
@@ -61,7 +70,9 @@ pub(super) fn replicas(command: &Command) -> Option<u64> {
 pub(super) fn either<'a>(command: &'a Command, long: &str, letter: &str) -> Option<&'a str> {
     let glued = || {
         let words = command.arguments().iter();
-        words.filter_map(|word| word.text.strip_prefix(letter)).find(|rest| !rest.is_empty() && !rest.starts_with('-'))
+        words
+            .filter_map(|word| word.text.strip_prefix(letter))
+            .find(|rest| !rest.is_empty() && !rest.starts_with('-'))
     };
     command.value(long).or_else(|| command.value(letter)).or_else(glued)
 }
@@ -80,7 +91,10 @@ pub(super) fn read_from(command: &Command) -> Option<&str> {
 /// The command in front of this one in its pipeline, in the same snippet.
 pub(super) fn feeder<'a>(at: At<'a>) -> Option<&'a Command> {
     let before = at.1.position.checked_sub(1)?;
-    at.0.script.commands.iter().find(|command| command.pipeline == at.1.pipeline && command.position == before)
+    at.0.script
+        .commands
+        .iter()
+        .find(|command| command.pipeline == at.1.pipeline && command.position == before)
 }
 
 /// The file, archive or stream of SQL that a command loads.
@@ -99,13 +113,33 @@ pub(super) fn loads(at: At<'_>) -> Option<String> {
     };
     file.or_else(|| {
         let feeder = feeder(at)?;
-        let reads = ["gunzip", "zcat", "gzip", "cat", "zstd", "zstdcat", "bzcat", "xzcat", "aws", "gsutil", "gcloud", "pg_dump", "pg_restore", "curl", "openssl"];
+        let reads = [
+            "gunzip",
+            "zcat",
+            "gzip",
+            "cat",
+            "zstd",
+            "zstdcat",
+            "bzcat",
+            "xzcat",
+            "aws",
+            "gsutil",
+            "gcloud",
+            "pg_dump",
+            "pg_restore",
+            "curl",
+            "openssl",
+        ];
         reads.contains(&feeder.name()).then(|| feeder.words.last().map(|word| word.text.clone())).flatten()
     })
 }
 
 /// Lines of a procedure in small letters, from the first up to but without `before`.
-pub(super) fn lines_before<'a>(context: &Context<'a>, procedure: usize, before: u32) -> impl Iterator<Item = &'a str> {
+pub(super) fn lines_before<'a>(
+    context: &Context<'a>,
+    procedure: usize,
+    before: u32,
+) -> impl Iterator<Item = &'a str> {
     let first = heading(context, procedure).line;
     let last = before.saturating_sub(1);
     let lines = if last < first { None } else { Some(context.facts.lines_between(first, last)) };
@@ -113,7 +147,11 @@ pub(super) fn lines_before<'a>(context: &Context<'a>, procedure: usize, before: 
 }
 
 /// Lines of a procedure in small letters behind `after`.
-pub(super) fn lines_after<'a>(context: &Context<'a>, procedure: usize, after: u32) -> impl Iterator<Item = &'a str> {
+pub(super) fn lines_after<'a>(
+    context: &Context<'a>,
+    procedure: usize,
+    after: u32,
+) -> impl Iterator<Item = &'a str> {
     let last = context.document.sections[procedure].last_line;
     let lines = if last <= after { None } else { Some(context.facts.lines_between(after + 1, last)) };
     lines.into_iter().flatten().map(|(_, line)| line)
@@ -121,5 +159,16 @@ pub(super) fn lines_after<'a>(context: &Context<'a>, procedure: usize, after: u3
 
 /// Whether a section only lists commands to look up.
 pub(super) fn is_reference(context: &Context<'_>, section: usize) -> bool {
-    any(&context.document.titles(section), &["reference", "useful command", "common command", "cheat", "quick command", "befehlsreferenz", "常用命令"])
+    any(
+        &context.document.titles(section),
+        &[
+            "reference",
+            "useful command",
+            "common command",
+            "cheat",
+            "quick command",
+            "befehlsreferenz",
+            "常用命令",
+        ],
+    )
 }

@@ -11,8 +11,8 @@
 //! Deliberately absent: reading files (the caller says which exist), and import.
 
 mod commands;
-mod fix;
 mod dangers;
+mod fix;
 mod gaps;
 mod look;
 mod objectives;
@@ -186,7 +186,17 @@ impl fmt::Debug for Options<'_> {
 
 /// All rules, by code.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
-    [objectives::RULES, commands::RULES, dangers::RULES, gaps::RULES, staleness::RULES, plans::RULES, suppress::RULES].into_iter().flatten()
+    [
+        objectives::RULES,
+        commands::RULES,
+        dangers::RULES,
+        gaps::RULES,
+        staleness::RULES,
+        plans::RULES,
+        suppress::RULES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The rule of a code or name, whatever its case.
@@ -239,6 +249,7 @@ fn finish(findings: Vec<Finding>, source: &str) -> Vec<Finding> {
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     findings.truncate(MAX_FINDINGS);
     findings.sort_by_key(|finding| (finding.line, finding.column, finding.code));
-    findings.dedup_by(|a, b| (a.code, a.line, a.column, &a.message) == (b.code, b.line, b.column, &b.message));
+    findings
+        .dedup_by(|a, b| (a.code, a.line, a.column, &a.message) == (b.code, b.line, b.column, &b.message));
     findings
 }

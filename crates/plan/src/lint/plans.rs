@@ -5,8 +5,13 @@ use crate::document::Place;
 use crate::{Plan, Severity, load};
 use std::fmt::Write as _;
 
-pub(super) const RULES: &[Rule] = &[rule_of!("LB0700", "not-a-plan", Error, nothing,
-    "nothing that reads the plan can use it until it loads")];
+pub(super) const RULES: &[Rule] = &[rule_of!(
+    "LB0700",
+    "not-a-plan",
+    Error,
+    nothing,
+    "nothing that reads the plan can use it until it loads"
+)];
 
 /// Looks at a plan; a text that is no plan has the findings of the check as errors of its own.
 pub(super) fn look(source: &str, options: &Options<'_>) -> Vec<Finding> {
@@ -27,21 +32,43 @@ pub(super) fn look(source: &str, options: &Options<'_>) -> Vec<Finding> {
             && let Some(apart) = apart(postgres, options)
             && apart > rpo.0.as_secs()
         {
-            let message = format!("{name} has copies up to {} apart and no stream, and no more than {rpo} may be lost", crate::facts::durations::say(apart));
-            add("LB0201", &[name, "schedule:"], message, "let it stream (`stream: {enabled: true}`), or back up as often as the objective says");
+            let message = format!(
+                "{name} has copies up to {} apart and no stream, and no more than {rpo} may be lost",
+                crate::facts::durations::say(apart)
+            );
+            add(
+                "LB0201",
+                &[name, "schedule:"],
+                message,
+                "let it stream (`stream: {enabled: true}`), or back up as often as the objective says",
+            );
         }
         if postgres.checks.is_empty() {
             let message = format!("{name} has no checks: a recovered database is asked nothing");
-            add("LB0502", &[name, "postgres:"], message, "add a query under `checks` that is true only of a database that is whole and recent");
+            add(
+                "LB0502",
+                &[name, "postgres:"],
+                message,
+                "add a query under `checks` that is true only of a database that is whole and recent",
+            );
         }
     }
     for scenario in &plan.scenarios {
-        for (metric, own, of_plan) in [("RTO", scenario.objectives.rto, plan.objectives.rto), ("RPO", scenario.objectives.rpo, plan.objectives.rpo)] {
+        for (metric, own, of_plan) in [
+            ("RTO", scenario.objectives.rto, plan.objectives.rto),
+            ("RPO", scenario.objectives.rpo, plan.objectives.rpo),
+        ] {
             if let (Some(own), Some(of_plan)) = (own, of_plan)
                 && own.0 > of_plan.0
             {
-                let message = format!("this scenario may take {own} ({metric}), and the plan allows {of_plan}");
-                add("LB0204", &[scenario.name.as_str(), "objectives:"], message, "tighten the scenario, or loosen the plan");
+                let message =
+                    format!("this scenario may take {own} ({metric}), and the plan allows {of_plan}");
+                add(
+                    "LB0204",
+                    &[scenario.name.as_str(), "objectives:"],
+                    message,
+                    "tighten the scenario, or loosen the plan",
+                );
             }
         }
         if scenario.runbook.is_none() {
@@ -54,8 +81,17 @@ pub(super) fn look(source: &str, options: &Options<'_>) -> Vec<Finding> {
     let domains: Vec<&str> = copies.iter().filter_map(|copy| copy.domain.as_deref()).collect();
     let one_domain = domains.len() == copies.len() && domains.windows(2).all(|pair| pair[0] == pair[1]);
     if copies.len() == 1 || one_domain {
-        let message = if copies.len() == 1 { "the vault has one copy" } else { "all copies of the vault fail together" };
-        add("LB0414", &["copies:"], message.to_owned(), "add a copy in another region or with another provider");
+        let message = if copies.len() == 1 {
+            "the vault has one copy"
+        } else {
+            "all copies of the vault fail together"
+        };
+        add(
+            "LB0414",
+            &["copies:"],
+            message.to_owned(),
+            "add a copy in another region or with another provider",
+        );
     }
     finish(findings, source)
 }
@@ -63,14 +99,24 @@ pub(super) fn look(source: &str, options: &Options<'_>) -> Vec<Finding> {
 fn review(plan: &Plan, options: &Options<'_>, add: &mut dyn FnMut(&str, &[&str], String, &str)) {
     let (Some(reviewed), Some(every)) = (plan.metadata.reviewed, plan.metadata.review_every) else {
         if plan.metadata.reviewed.is_none() {
-            add("LB0514", &["metadata:"], "the plan does not say when it was last reviewed".to_owned(), "add `reviewed` and `reviewEvery`");
+            add(
+                "LB0514",
+                &["metadata:"],
+                "the plan does not say when it was last reviewed".to_owned(),
+                "add `reviewed` and `reviewEvery`",
+            );
         }
         return;
     };
     let days = i64::try_from(every.0.as_secs() / 86_400).unwrap_or(i64::MAX).min(36_500);
     let due = reviewed.0.checked_add(jiff::Span::new().days(days));
     if let Some(due) = due.ok().filter(|due| *due < options.today) {
-        add("LB0601", &["reviewed:"], format!("the review was due on {due}"), "review it, and set `reviewed`");
+        add(
+            "LB0601",
+            &["reviewed:"],
+            format!("the review was due on {due}"),
+            "review it, and set `reviewed`",
+        );
     }
 }
 
@@ -96,7 +142,10 @@ fn place(source: &str, words: &[&str]) -> Place {
     let mut found = Place::new(1, 1, 1);
     let mut at = 0;
     for word in words {
-        let Some((number, line)) = lines.iter().enumerate().skip(at).find(|(_, line)| line.contains(word)) else { break };
+        let Some((number, line)) = lines.iter().enumerate().skip(at).find(|(_, line)| line.contains(word))
+        else {
+            break;
+        };
         let column = line.find(word).map_or(0, |at| line[..at].chars().count()) + 1;
         let number_of = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         found = Place::new(number_of(number + 1), number_of(column), number_of(word.chars().count()));
@@ -113,7 +162,12 @@ fn broken(source: &str) -> Vec<Finding> {
         .map(|problem| {
             let place = Place::new(problem.line, problem.column, problem.length);
             let mut help = problem.help.unwrap_or_default();
-            _ = write!(help, "{}see `lifeboat plan check` ({})", if help.is_empty() { "" } else { "; " }, problem.code);
+            _ = write!(
+                help,
+                "{}see `lifeboat plan check` ({})",
+                if help.is_empty() { "" } else { "; " },
+                problem.code
+            );
             rule.finding(Found::new(place, problem.message).help(help))
         })
         .collect();

@@ -10,10 +10,20 @@ use crate::document::Place;
 const WORD: &str = "lifeboat-lint-ignore";
 
 pub(super) const RULES: &[Rule] = &[
-    rule_of!("LB0701", "suppression-without-reason", Warning, nothing,
-        "whoever reads the plan next cannot tell whether the danger was weighed or only silenced"),
-    rule_of!("LB0702", "suppression-of-nothing", Warning, nothing,
-        "it hides the next mistake of its kind at this place"),
+    rule_of!(
+        "LB0701",
+        "suppression-without-reason",
+        Warning,
+        nothing,
+        "whoever reads the plan next cannot tell whether the danger was weighed or only silenced"
+    ),
+    rule_of!(
+        "LB0702",
+        "suppression-of-nothing",
+        Warning,
+        nothing,
+        "it hides the next mistake of its kind at this place"
+    ),
 ];
 
 /// These rules look at what the others found.
@@ -57,12 +67,21 @@ pub(super) fn apply(findings: Vec<Finding>, source: &str) -> Vec<Finding> {
             let help = format!("write `{WORD} LB0302: why it is right here`");
             kept.push(reason.finding(found("this suppression names no rule", &help)));
         } else if let Some(code) = unknown {
-            kept.push(needless.finding(found(&format!("there is no rule {code}"), "`lifeboat plan lint --explain CODE` tells of each rule")));
+            kept.push(needless.finding(found(
+                &format!("there is no rule {code}"),
+                "`lifeboat plan lint --explain CODE` tells of each rule",
+            )));
         } else if !suppression.has_reason {
-            let help = format!("write `{WORD} {}: why it is right here`; until then it suppresses nothing", suppression.codes.join(", "));
+            let help = format!(
+                "write `{WORD} {}: why it is right here`; until then it suppresses nothing",
+                suppression.codes.join(", ")
+            );
             kept.push(reason.finding(found("this suppression gives no reason", &help)));
         } else if !suppression.used {
-            kept.push(needless.finding(found(&format!("nothing here is found by {}", suppression.codes.join(", ")), "take it out")));
+            kept.push(needless.finding(found(
+                &format!("nothing here is found by {}", suppression.codes.join(", ")),
+                "take it out",
+            )));
         }
     }
     kept
@@ -74,7 +93,9 @@ fn find(source: &str) -> Vec<Suppression> {
     for (number, line) in (1_u32..).zip(&lines) {
         let Some(at) = line.find(WORD) else { continue };
         let before = line[..at].trim_end();
-        let Some(content) = before.strip_suffix("<!--").or_else(|| before.strip_suffix('#')) else { continue };
+        let Some(content) = before.strip_suffix("<!--").or_else(|| before.strip_suffix('#')) else {
+            continue;
+        };
         let rest = &line[at + WORD.len()..];
         let (for_file, rest) = rest.strip_prefix("-file").map_or((false, rest), |rest| (true, rest));
         let rest = rest.split("-->").next().unwrap_or_default();
@@ -90,7 +111,11 @@ fn find(source: &str) -> Vec<Suppression> {
         };
         let column = u32::try_from(line[..at].chars().count() + 1).unwrap_or(1);
         found.push(Suppression {
-            codes: codes.map(|code| if code.to_uppercase().starts_with("LB0") { code.to_uppercase() } else { code.to_owned() }).collect(),
+            codes: codes
+                .map(|code| {
+                    if code.to_uppercase().starts_with("LB0") { code.to_uppercase() } else { code.to_owned() }
+                })
+                .collect(),
             has_reason: !reason.trim().is_empty(),
             place: Place::new(number, column, u32::try_from(WORD.len()).unwrap_or(1)),
             lines: lines_meant,

@@ -39,7 +39,10 @@ fn l1_every_rule_has_a_page_whose_bad_example_it_finds_and_whose_good_one_it_doe
     let exists = |name: &str| name == "scripts/there.sh" || name == "./scripts/there.sh";
     for rule in rules() {
         let title = format!("# {}: {}\n\n{}", rule.code, rule.name.replace('-', " "), rule.level.as_str());
-        assert!(rule.page.to_lowercase().starts_with(&title.to_lowercase()), "{rule:?}: its page begins otherwise");
+        assert!(
+            rule.page.to_lowercase().starts_with(&title.to_lowercase()),
+            "{rule:?}: its page begins otherwise"
+        );
         for heading in ["## Why it matters on the day", "## How to mend it", "## How to suppress it"] {
             assert!(rule.page.contains(heading), "{rule:?}: its page has no {heading}");
         }
@@ -49,7 +52,8 @@ fn l1_every_rule_has_a_page_whose_bad_example_it_finds_and_whose_good_one_it_doe
         let files: Option<&dyn Fn(&str) -> bool> = if rule.code == "LB0511" { Some(&exists) } else { None };
         let options = Options { today: TODAY, files };
         let has = |heading| {
-            let source = example(rule.page, heading).unwrap_or_else(|| panic!("{rule:?}: its page has no {heading} example"));
+            let source = example(rule.page, heading)
+                .unwrap_or_else(|| panic!("{rule:?}: its page has no {heading} example"));
             let findings = markdown(source, &options);
             (findings.iter().any(|finding| finding.code == rule.code), list(&findings))
         };
@@ -75,7 +79,8 @@ fn l1_codes_are_unique_and_the_list_of_pages_is_that_of_the_rules() {
     assert_eq!(pages, codes);
     let readme = std::fs::read_to_string(root().join("docs/lint/README.md")).unwrap();
     for rule in rules() {
-        let row = format!("| [{0}]({0}.md) | {1} | {2} |", rule.code, rule.level, rule.name.replace('-', " "));
+        let row =
+            format!("| [{0}]({0}.md) | {1} | {2} |", rule.code, rule.level, rule.name.replace('-', " "));
         assert!(readme.contains(&row), "docs/lint/README.md lacks {row}");
     }
 }
@@ -122,7 +127,12 @@ fn what_is_safe_is_mended_and_then_not_found() {
     let (mended, count) = apply(source, &look(source));
     assert_eq!(count, 3);
     assert!(mended.contains("   helm upgrade --install shop ./chart -n shop\n"), "{mended}");
-    assert!(mended.contains("   curl -f https://shop.example/health && psql -v ON_ERROR_STOP=1 -d shop_restored -f"), "{mended}");
+    assert!(
+        mended.contains(
+            "   curl -f https://shop.example/health && psql -v ON_ERROR_STOP=1 -d shop_restored -f"
+        ),
+        "{mended}"
+    );
     assert!(look(&mended).iter().all(|finding| finding.fix.is_none()), "{}", list(&look(&mended)));
 }
 
@@ -157,8 +167,14 @@ fn a_plan_is_looked_at_too() {
                 connection: host=db user=lifeboat\n      base:\n        schedule: '0 3 * * *'\n        timeZone: UTC\n      \
                 stream: {enabled: false}\nscenarios:\n  - name: fire\n    objectives: {rto: 2h}\n";
     let findings = plan_findings(plan);
-    assert_eq!(list(&findings), "   3 LB0601 the review was due on 2025-04-01\n   6 LB0414 the vault has one copy\n   9 LB0502 orders has no checks: a recovered database is asked nothing\n  12 LB0201 orders has copies up to 1 day apart and no stream, and no more than 1h may be lost\n  16 LB0515 the scenario fire has no runbook\n  17 LB0204 this scenario may take 2h (RTO), and the plan allows 1h\n");
-    assert_eq!(plan_findings("apiVersion: lifeboat/v1\nkind: Nothing\n").first().map(|finding| finding.code), Some("LB0700"));
+    assert_eq!(
+        list(&findings),
+        "   3 LB0601 the review was due on 2025-04-01\n   6 LB0414 the vault has one copy\n   9 LB0502 orders has no checks: a recovered database is asked nothing\n  12 LB0201 orders has copies up to 1 day apart and no stream, and no more than 1h may be lost\n  16 LB0515 the scenario fire has no runbook\n  17 LB0204 this scenario may take 2h (RTO), and the plan allows 1h\n"
+    );
+    assert_eq!(
+        plan_findings("apiVersion: lifeboat/v1\nkind: Nothing\n").first().map(|finding| finding.code),
+        Some("LB0700")
+    );
 }
 
 fn plan_findings(source: &str) -> Vec<Finding> {

@@ -113,7 +113,11 @@ impl Command {
     #[must_use]
     pub fn name(&self) -> &str {
         let name = self.words.first().map_or("", |word| word.text.as_str());
-        if name.starts_with("./") || name.starts_with("../") { name } else { name.rsplit('/').next().unwrap_or(name) }
+        if name.starts_with("./") || name.starts_with("../") {
+            name
+        } else {
+            name.rsplit('/').next().unwrap_or(name)
+        }
     }
 
     /// Its words behind the name.
@@ -134,7 +138,11 @@ impl Command {
         let at = self.arguments().iter().position(|word| {
             word.text == name || word.text.strip_prefix(name).is_some_and(|rest| rest.starts_with('='))
         })?;
-        if self.arguments()[at].text == name { self.arguments().get(at + 1) } else { self.arguments().get(at) }
+        if self.arguments()[at].text == name {
+            self.arguments().get(at + 1)
+        } else {
+            self.arguments().get(at)
+        }
     }
 
     /// The value of an option as text, without the option's name.

@@ -9,7 +9,11 @@ fn show(text: &str) -> Vec<String> {
     let commands = script.commands.iter().map(|command| {
         let at = command.words.first().map_or((0, 0), |word| (word.line, word.column));
         let inside = command.inside.map_or(String::new(), |inside| format!(" in {inside}"));
-        let pipe = if command.stages > 1 { format!(" {}/{}", command.position + 1, command.stages) } else { String::new() };
+        let pipe = if command.stages > 1 {
+            format!(" {}/{}", command.position + 1, command.stages)
+        } else {
+            String::new()
+        };
         format!("{}:{} {}{pipe}{inside}", at.0, at.1, command.line_text())
     });
     commands.collect()
@@ -26,7 +30,10 @@ fn words_lose_their_quotes_and_keep_their_places() {
 
 #[test]
 fn substitutions_are_commands_of_their_own() {
-    assert_eq!(show("x --y=$(aws s3 ls \\\n  b) z"), ["1:1 x --y=$(aws s3 ls     b) z", "1:9 aws s3 ls b in 0"]);
+    assert_eq!(
+        show("x --y=$(aws s3 ls \\\n  b) z"),
+        ["1:1 x --y=$(aws s3 ls     b) z", "1:9 aws s3 ls b in 0"]
+    );
     assert_eq!(show("x `y z`"), ["1:1 x `y z`", "1:4 y z in 0"]);
 }
 
@@ -43,7 +50,10 @@ fn placeholders_are_words_and_redirections_are_not() {
 fn control_flow_is_walked_and_what_is_looked_at_is_marked() {
     let script = Script::parse("if a; then b; else c || d; fi\nfor x in 1 2; do e; done\n( f && ! g )");
     let shown: Vec<_> = script.commands.iter().map(|command| (command.name(), command.guarded)).collect();
-    assert_eq!(shown, [("a", true), ("b", false), ("c", true), ("d", true), ("e", false), ("f", false), ("g", true)]);
+    assert_eq!(
+        shown,
+        [("a", true), ("b", false), ("c", true), ("d", true), ("e", false), ("f", false), ("g", true)]
+    );
 }
 
 #[test]
@@ -68,8 +78,25 @@ fn bash_agrees_on_what_it_takes() {
         Some(ran.status.success())
     };
     for text in [
-        "a | b && c || d &", "x=$(a \"b $(c)\") y", "case $x in a|b) c;; *) d;; esac", "a <<'E' | b\n$(\nE", "while read -r l; do echo \"$l\"; done < f", "echo $((1 + 2)) ${a:-b} ${a[@]}",
-        "f() { local a=1; }", "[[ $a == b* ]] && c", "a 2>&1 >/dev/null", "echo 'a", "if a; then b", "a ) b", "for x in; do", "echo \"a", "a && ", "{ a; }", "cat <<< \"$x\"", "a <(b) >(c)", "done",
+        "a | b && c || d &",
+        "x=$(a \"b $(c)\") y",
+        "case $x in a|b) c;; *) d;; esac",
+        "a <<'E' | b\n$(\nE",
+        "while read -r l; do echo \"$l\"; done < f",
+        "echo $((1 + 2)) ${a:-b} ${a[@]}",
+        "f() { local a=1; }",
+        "[[ $a == b* ]] && c",
+        "a 2>&1 >/dev/null",
+        "echo 'a",
+        "if a; then b",
+        "a ) b",
+        "for x in; do",
+        "echo \"a",
+        "a && ",
+        "{ a; }",
+        "cat <<< \"$x\"",
+        "a <(b) >(c)",
+        "done",
     ] {
         if let Some(taken) = takes(text) {
             assert_eq!(Script::parse(text).refused.is_none(), taken, "{text}");

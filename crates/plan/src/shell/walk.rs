@@ -1,7 +1,9 @@
 //! From brush's syntax tree to commands.
 
 use super::{Command, Direction, MAX_NESTING, MAX_SCRIPT_BYTES, Redirect, Refused, Script, Word, mask};
-use brush_parser::ast::{self, CommandPrefixOrSuffixItem, CompoundCommand, IoFileRedirectKind, IoFileRedirectTarget, IoRedirect};
+use brush_parser::ast::{
+    self, CommandPrefixOrSuffixItem, CompoundCommand, IoFileRedirectKind, IoFileRedirectTarget, IoRedirect,
+};
 use brush_parser::word::{Parameter, ParameterExpr, WordPiece, WordPieceWithSource};
 use brush_parser::{ParseError, Parser, ParserOptions, SourcePosition, TokenizerError};
 
@@ -35,7 +37,10 @@ const MAX_RETRIES: usize = 16;
 fn joined(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
-        match line.strip_suffix("\\\n").filter(|_| !line.trim_start().starts_with('#') && !line.ends_with("\\\\\n")) {
+        match line
+            .strip_suffix("\\\n")
+            .filter(|_| !line.trim_start().starts_with('#') && !line.ends_with("\\\\\n"))
+        {
             Some(start) => {
                 out.push_str(start);
                 out.push_str("  ");
@@ -197,7 +202,9 @@ impl Walker {
                     command.assignments.push((mask::show(name), Word { text: value, ..text }));
                 }
             }
-            CommandPrefixOrSuffixItem::IoRedirect(redirect) => self.redirect(redirect, command, context, nested),
+            CommandPrefixOrSuffixItem::IoRedirect(redirect) => {
+                self.redirect(redirect, command, context, nested)
+            }
             CommandPrefixOrSuffixItem::ProcessSubstitution(_, shell) => {
                 let context = Context { inside: Some(self.script.commands.len()), ..*context };
                 self.list(&shell.list, &context);
@@ -218,7 +225,9 @@ impl Walker {
                     IoFileRedirectKind::Read | IoFileRedirectKind::ReadAndWrite => Direction::Read,
                     IoFileRedirectKind::Write | IoFileRedirectKind::Clobber => Direction::Write,
                     IoFileRedirectKind::Append => Direction::Append,
-                    IoFileRedirectKind::DuplicateInput | IoFileRedirectKind::DuplicateOutput => Direction::Other,
+                    IoFileRedirectKind::DuplicateInput | IoFileRedirectKind::DuplicateOutput => {
+                        Direction::Other
+                    }
                 };
                 match target {
                     IoFileRedirectTarget::Filename(target) => (direction, target),
@@ -284,7 +293,11 @@ impl Context<'_> {
     /// A place of the text as a place of the whole.
     fn place(&self, index: usize) -> (usize, usize) {
         let (line, column) = self.places.at(index);
-        if line <= 1 { (self.at.0, self.at.1 + column.saturating_sub(1)) } else { (self.at.0 + line - 1, column) }
+        if line <= 1 {
+            (self.at.0, self.at.1 + column.saturating_sub(1))
+        } else {
+            (self.at.0 + line - 1, column)
+        }
     }
 }
 
@@ -391,8 +404,12 @@ fn refused(error: &ParseError, text: &str, places: &Places) -> Refused {
                 | TokenizerError::MissingHereTag(_)
                 | TokenizerError::MissingHereTagForDocumentBody => "this here-document has no end",
                 TokenizerError::UnterminatedCommandSubstitution => "this `$(` has no end",
-                TokenizerError::UnterminatedVariable | TokenizerError::UnterminatedExpansion => "this `${` has no end",
-                TokenizerError::UnterminatedEscapeSequence => "a line ends in a backslash, and nothing follows",
+                TokenizerError::UnterminatedVariable | TokenizerError::UnterminatedExpansion => {
+                    "this `${` has no end"
+                }
+                TokenizerError::UnterminatedEscapeSequence => {
+                    "a line ends in a backslash, and nothing follows"
+                }
                 _ => "a shell does not take this",
             };
             (place, what.to_owned())

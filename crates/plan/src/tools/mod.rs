@@ -84,7 +84,8 @@ impl Tool {
                         (words, mark) = (before, sign);
                     }
                     // `get nodegroup|ng`: a line for each name.
-                    let (group, names) = words.rsplit_once(' ').map_or(("", words), |(group, names)| (group, names));
+                    let (group, names) =
+                        words.rsplit_once(' ').map_or(("", words), |(group, names)| (group, names));
                     for name in names.split('|') {
                         let key = if group.is_empty() { name.to_owned() } else { format!("{group} {name}") };
                         index.lines.insert(key, Line { mark, options });
@@ -146,13 +147,17 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// The tool's own subcommands of a command: `["rollout", "restart"]`. Empty if the tool is not known.
 #[must_use]
 pub fn subcommands(command: &Command) -> Vec<String> {
-    TOOLS.iter().find(|tool| tool.name == command.name()).map_or_else(Vec::new, |tool| walk(tool, command).path)
+    TOOLS
+        .iter()
+        .find(|tool| tool.name == command.name())
+        .map_or_else(Vec::new, |tool| walk(tool, command).path)
 }
 
 /// The words that are neither options nor their values, behind the subcommands.
 #[must_use]
 pub fn positionals(command: &Command) -> Vec<&Word> {
-    let found = TOOLS.iter().find(|tool| tool.name == command.name()).map(|tool| walk(tool, command).positionals);
+    let found =
+        TOOLS.iter().find(|tool| tool.name == command.name()).map(|tool| walk(tool, command).positionals);
     found.unwrap_or_default().into_iter().filter_map(|at| command.words.get(at)).collect()
 }
 
@@ -172,7 +177,10 @@ struct Walk {
 
 /// Whether a word is not what will be typed: a variable, a placeholder, a template.
 fn is_open(word: &Word) -> bool {
-    word.substitutes || !word.variables.is_empty() || word.text.contains(['<', '>', '{', '[', '$', '…', '*']) || word.text.contains("...")
+    word.substitutes
+        || !word.variables.is_empty()
+        || word.text.contains(['<', '>', '{', '[', '$', '…', '*'])
+        || word.text.contains("...")
 }
 
 fn walk(tool: &Tool, command: &Command) -> Walk {
@@ -200,7 +208,9 @@ fn walk(tool: &Tool, command: &Command) -> Walk {
                 Known::No { option, nearest } => {
                     // Options in front of the subcommand may be the subcommand's own.
                     let speaks = line.mark != '*' && line.mark != '~' && !is_open(word);
-                    let passed_on = matches!(walk.path.first().map(String::as_str), Some("exec" | "run" | "debug")) && walk.positionals.len() > 1;
+                    let passed_on =
+                        matches!(walk.path.first().map(String::as_str), Some("exec" | "run" | "debug"))
+                            && walk.positionals.len() > 1;
                     if speaks && !passed_on {
                         walk.problems.push(Problem::Unknown { word: at, option, of, nearest });
                     }
@@ -217,25 +227,48 @@ fn walk(tool: &Tool, command: &Command) -> Walk {
             is_whole = false;
         }
         if matches!(line.mark, '*' | '+') {
-            let path = if walk.path.is_empty() { text.to_owned() } else { format!("{} {text}", walk.path.join(" ")) };
+            let path = if walk.path.is_empty() {
+                text.to_owned()
+            } else {
+                format!("{} {text}", walk.path.join(" "))
+            };
             let is_name = text.starts_with(|c: char| c.is_ascii_lowercase())
                 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-            match tool.line(&path).filter(|_| text != "global" && text != "version" || !walk.path.is_empty() || tool.line(text).is_some()) {
+            match tool.line(&path).filter(|_| {
+                text != "global" && text != "version" || !walk.path.is_empty() || tool.line(text).is_some()
+            }) {
                 Some(found) => {
                     line = Line { mark: found.mark, options: found.options };
                     walk.path.push(text.to_owned());
                     at += 1;
                     continue;
                 }
-                None if line.mark == '*' && is_name && !is_open(word) && !walk.path.is_empty() | !tool.plugins => {
+                None if line.mark == '*'
+                    && is_name
+                    && !is_open(word)
+                    && !walk.path.is_empty() | !tool.plugins =>
+                {
                     let of = format!("{} {}", tool.name, walk.path.join(" ")).trim_end().to_owned();
-                    walk.problems.push(Problem::Subcommand { word: at, of, nearest: sibling(tool, &walk.path, text) });
+                    walk.problems.push(Problem::Subcommand {
+                        word: at,
+                        of,
+                        nearest: sibling(tool, &walk.path, text),
+                    });
                     return walk;
                 }
                 None if line.mark == '*' => {
                     // A plugin, a placeholder: only a slip of the finger is one.
-                    if let Some(near) = sibling(tool, &walk.path, text).filter(|near| is_name && near.len().abs_diff(text.len()) <= 1 && near.len() >= 3 && strsim::damerau_levenshtein(near, text) == 1) {
-                        walk.problems.push(Problem::Subcommand { word: at, of: tool.name.to_owned(), nearest: Some(near) });
+                    if let Some(near) = sibling(tool, &walk.path, text).filter(|near| {
+                        is_name
+                            && near.len().abs_diff(text.len()) <= 1
+                            && near.len() >= 3
+                            && strsim::damerau_levenshtein(near, text) == 1
+                    }) {
+                        walk.problems.push(Problem::Subcommand {
+                            word: at,
+                            of: tool.name.to_owned(),
+                            nearest: Some(near),
+                        });
                     }
                     return walk;
                 }
@@ -248,7 +281,8 @@ fn walk(tool: &Tool, command: &Command) -> Walk {
     if is_whole && !matches!(line.mark, '*' | '~') {
         let skipped = ["--cli-input-json", "--cli-input-yaml", "--generate-cli-skeleton", "--help"];
         let excused = given.iter().any(|name| skipped.contains(&name.as_str()));
-        let needed = line.options.split(' ').filter_map(|option| option.split(',').next()?.strip_suffix("=!"));
+        let needed =
+            line.options.split(' ').filter_map(|option| option.split(',').next()?.strip_suffix("=!"));
         for needed in needed.filter(|needed| !excused && !given.iter().any(|name| name == needed)) {
             let of = format!("{} {}", tool.name, walk.path.join(" "));
             walk.problems.push(Problem::Missing { option: needed.to_owned(), of });
@@ -259,17 +293,28 @@ fn walk(tool: &Tool, command: &Command) -> Walk {
 
 fn sibling(tool: &Tool, path: &[String], written: &str) -> Option<String> {
     let prefix = if path.is_empty() { String::new() } else { format!("{} ", path.join(" ")) };
-    let names = tool.index().lines.keys().filter_map(|key| key.strip_prefix(&prefix)).filter(|name| !name.contains(' ') && *name != "global");
+    let names = tool
+        .index()
+        .lines
+        .keys()
+        .filter_map(|key| key.strip_prefix(&prefix))
+        .filter(|name| !name.contains(' ') && *name != "global");
     let mut names: Vec<&str> = names.collect();
     names.sort_unstable();
     nearest(written, names).map(str::to_owned)
 }
 
 enum Known {
-    Yes { name: String, takes_next: bool },
+    Yes {
+        name: String,
+        takes_next: bool,
+    },
     /// The data does not speak of it.
     Open,
-    No { option: String, nearest: Option<String> },
+    No {
+        option: String,
+        nearest: Option<String>,
+    },
 }
 
 fn option(tool: &Tool, text: &str, lists: &[&'static str]) -> Known {
@@ -278,20 +323,37 @@ fn option(tool: &Tool, text: &str, lists: &[&'static str]) -> Known {
         return Known::Open;
     }
     let (written, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
-    let name_of = |option: &'static str| option.split(',').next().unwrap_or_default().trim_end_matches(['=', '?', '!']);
-    let takes = |option: &'static str| option.split(',').next().is_some_and(|name| name.trim_end_matches('!').ends_with('='));
-    let yes = |option: &'static str| Known::Yes { name: name_of(option).to_owned(), takes_next: takes(option) && value.is_none() };
+    let name_of =
+        |option: &'static str| option.split(',').next().unwrap_or_default().trim_end_matches(['=', '?', '!']);
+    let takes = |option: &'static str| {
+        option.split(',').next().is_some_and(|name| name.trim_end_matches('!').ends_with('='))
+    };
+    let yes = |option: &'static str| Known::Yes {
+        name: name_of(option).to_owned(),
+        takes_next: takes(option) && value.is_none(),
+    };
     let is_long = written.starts_with("--") || tool.one_hyphen;
     if is_long {
-        let wanted = if tool.one_hyphen { format!("-{}", written.trim_start_matches('-')) } else { written.to_owned() };
+        let wanted = if tool.one_hyphen {
+            format!("-{}", written.trim_start_matches('-'))
+        } else {
+            written.to_owned()
+        };
         if let Some(option) = options().find(|option| name_of(option) == wanted) {
-            return if tool.one_hyphen { Known::Yes { name: wanted, takes_next: false } } else { yes(option) };
+            return if tool.one_hyphen {
+                Known::Yes { name: wanted, takes_next: false }
+            } else {
+                yes(option)
+            };
         }
         let positive = wanted.strip_prefix("--no-").map(|rest| format!("--{rest}"));
         if let Some(option) = options().find(|option| positive.as_deref() == Some(name_of(option))) {
             return Known::Yes { name: name_of(option).to_owned(), takes_next: false };
         }
-        if tool.abbreviates && wanted.len() > 4 && let Some(option) = options().find(|option| name_of(option).starts_with(&wanted)) {
+        if tool.abbreviates
+            && wanted.len() > 4
+            && let Some(option) = options().find(|option| name_of(option).starts_with(&wanted))
+        {
             return yes(option);
         }
         let near = nearest(&wanted, options().map(name_of).filter(|name| name.len() > 2)).map(str::to_owned);
@@ -302,12 +364,17 @@ fn option(tool: &Tool, text: &str, lists: &[&'static str]) -> Known {
     let mut last = None;
     for (number, letter) in letters.chars().enumerate() {
         let of_letter = options().find(|option| {
-            let short = option.split_once(",-").map_or(name_of(option).strip_prefix('-'), |(_, short)| Some(short));
+            let short =
+                option.split_once(",-").map_or(name_of(option).strip_prefix('-'), |(_, short)| Some(short));
             short.is_some_and(|short| short.chars().eq([letter]))
         });
         let Some(option) = of_letter else {
             // A letter that may take a value of which the data does not know.
-            return if number == 0 { Known::No { option: format!("-{letter}"), nearest: None } } else { Known::Open };
+            return if number == 0 {
+                Known::No { option: format!("-{letter}"), nearest: None }
+            } else {
+                Known::Open
+            };
         };
         let is_last = number + 1 == letters.chars().count();
         if takes(option) {

@@ -90,25 +90,34 @@ pub fn run(settings: &Settings, arguments: &Arguments) -> anyhow::Result<Exit> {
         .iter()
         .map(|path| read(path).map(|source| (path.clone(), source)))
         .collect::<anyhow::Result<_>>()?;
-    let today = arguments.today.unwrap_or_else(|| settings.clock.now().to_zoned(jiff::tz::TimeZone::system()).date());
+    let today =
+        arguments.today.unwrap_or_else(|| settings.clock.now().to_zoned(jiff::tz::TimeZone::system()).date());
     let mut mended = 0;
     let mut files = Vec::new();
     for (path, mut source) in sources {
         let tree = work_tree(&path);
         let exists = |name: &str| tree.as_ref().is_none_or(|tree| tree.has(name));
         let options = Options { today, files: tree.as_ref().map(|_| &exists as &dyn Fn(&str) -> bool) };
-        let look = |source: &str| if is_plan(&path, source) { lint::plan(source, &options) } else { lint::markdown(source, &options) };
+        let look = |source: &str| {
+            if is_plan(&path, source) {
+                lint::plan(source, &options)
+            } else {
+                lint::markdown(source, &options)
+            }
+        };
         let mut findings = look(&source);
         if arguments.fix && path.as_os_str() != "-" {
             let (fixed, count) = lint::apply(&source, &findings);
             if count > 0 {
-                std::fs::write(&path, &fixed).with_context(|| format!("{} cannot be written", path.display()))?;
+                std::fs::write(&path, &fixed)
+                    .with_context(|| format!("{} cannot be written", path.display()))?;
                 mended += count;
                 findings = look(&fixed);
                 source = fixed;
             }
         }
-        let file = if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() };
+        let file =
+            if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() };
         files.push(File { file, findings, source });
     }
     let level = match arguments.level {
@@ -116,7 +125,8 @@ pub fn run(settings: &Settings, arguments: &Arguments) -> anyhow::Result<Exit> {
         Lightest::Warning => Level::Warning,
         Lightest::Error => Level::Error,
     };
-    let count = |level| files.iter().flat_map(|file| &file.findings).filter(|finding| finding.level == level).count();
+    let count =
+        |level| files.iter().flat_map(|file| &file.findings).filter(|finding| finding.level == level).count();
     let (errors, warnings, notes) = (count(Level::Error), count(Level::Warning), count(Level::Note));
     let linted = Linted { level, errors, warnings, notes, mended, files };
     let fails = linted.files.iter().flat_map(|file| &file.findings).any(|finding| finding.level >= level);
@@ -205,11 +215,19 @@ fn text(style: &Style, linted: &Linted) -> String {
             out.push_str(&format!("{}\n{rest}\n", style.paint(tone, first)));
         }
     }
-    let of = |count: usize, word: &str| (count > 0).then(|| format!("{count} {word}{}", if count == 1 { "" } else { "s" }));
+    let of = |count: usize, word: &str| {
+        (count > 0).then(|| format!("{count} {word}{}", if count == 1 { "" } else { "s" }))
+    };
     let counts = [of(linted.errors, "error"), of(linted.warnings, "warning"), of(linted.notes, "note")];
     let counts: Vec<String> = counts.into_iter().flatten().collect();
     let documents = of(linted.files.len(), "document").unwrap_or_default();
-    let tone = if linted.errors > 0 { Tone::Bad } else if counts.is_empty() { Tone::Good } else { Tone::Doubtful };
+    let tone = if linted.errors > 0 {
+        Tone::Bad
+    } else if counts.is_empty() {
+        Tone::Good
+    } else {
+        Tone::Doubtful
+    };
     let mut verdict = if counts.is_empty() {
         format!("{documents}: nothing found")
     } else {
