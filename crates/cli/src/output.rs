@@ -87,7 +87,7 @@ impl Output {
 
     /// The same, for a command that was asked for JSON in words of its own.
     #[must_use]
-    pub fn as_json(self) -> Self {
+    pub fn into_json(self) -> Self {
         Self { json: true, ..self }
     }
 

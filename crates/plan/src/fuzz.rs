@@ -32,7 +32,7 @@ pub fn plan(bytes: &[u8]) {
 /// better.
 pub fn document(bytes: &[u8]) {
     let source = String::from_utf8_lossy(bytes);
-    let files = |name: &str| name.len() % 2 == 0;
+    let files = |name: &str| name.len().is_multiple_of(2);
     let options = lint::Options { today: jiff::civil::date(2026, 11, 21), files: Some(&files) };
     let findings = lint::markdown(&source, &options);
     assert!(findings.len() <= lint::MAX_FINDINGS, "{} findings", findings.len());

@@ -19,9 +19,9 @@ mod tests;
 pub use text::{Place, Text};
 
 /// The largest document that is read.
-pub const MAX_DOCUMENT_BYTES: usize = 4 << 20;
+pub const MAX_DOCUMENT_BYTES: usize = 1 << 20;
 /// The most blocks that are read of one document.
-pub const MAX_BLOCKS: usize = 100_000;
+pub const MAX_BLOCKS: usize = 50_000;
 
 /// The section of what stands before the first heading.
 pub const ROOT: usize = 0;

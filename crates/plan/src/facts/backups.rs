@@ -377,7 +377,9 @@ fn zone(text: &str) -> Option<String> {
 
 /// A zone that a statement beside this one names: `Time zone: UTC`.
 fn zone_beside(statement: &Statement, statements: &[Statement]) -> Option<String> {
-    let beside = statements.iter().filter(|other| other.section == statement.section);
+    // Statements are in the order of their sections.
+    let from = statements.partition_point(|other| other.section < statement.section);
+    let beside = statements[from..].iter().take_while(|other| other.section == statement.section).take(100);
     let mut zones = beside.filter(|other| {
         let key = other.key_text();
         key.contains("zone") || key.contains("时区") || key.contains("時區")

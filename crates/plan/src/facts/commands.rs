@@ -165,7 +165,7 @@ fn shell_text(code: &Code) -> Option<Code> {
         let first = lines.next()?;
         let first = first.strip_prefix("$ ").unwrap_or(first);
         let name = first.split_whitespace().next()?;
-        if !code.language.is_empty() || !(PROGRAMS.contains(&name) && first.contains(' ')) {
+        if !(code.language.is_empty() && PROGRAMS.contains(&name) && first.contains(' ')) {
             return None;
         }
     }

@@ -375,8 +375,8 @@ fn sql_errors_ignored(context: &Context<'_>, found: &mut Vec<Found>) {
 
 /// The steps that are typed into one terminal: those under one heading of the third level.
 fn terminal(context: &Context<'_>, snippet: &Snippet) -> usize {
-    let path = context.document.path(snippet.section);
-    path.filter(|at| context.document.sections[*at].level <= 3).next().unwrap_or(snippet.section)
+    let mut path = context.document.path(snippet.section);
+    path.find(|at| context.document.sections[*at].level <= 3).unwrap_or(snippet.section)
 }
 
 fn directory_of_another_step(context: &Context<'_>, found: &mut Vec<Found>) {
@@ -531,7 +531,7 @@ fn makes_cluster(command: &Command) -> bool {
         "gcloud container clusters create-auto",
         "aws eks create-cluster",
     ]
-    .contains(&verb(command).as_str())
+    .contains(&verb(command))
         || command.line_text().starts_with("az aks create")
         || command.line_text().starts_with("kind create cluster")
 }
@@ -651,7 +651,7 @@ fn terraform_not_initialised(context: &Context<'_>, found: &mut Vec<Found>) {
     for (_, commands) in procedures(context) {
         let first = commands
             .iter()
-            .find(|(_, command)| matches!(verb(command).as_str(), "terraform apply" | "terraform plan"));
+            .find(|(_, command)| matches!(verb(command), "terraform apply" | "terraform plan"));
         let Some((snippet, command)) = first else { continue };
         let section = terminal(context, snippet);
         let is_there = context.facts.says(section, &["terraform init"])

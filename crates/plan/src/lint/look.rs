@@ -34,13 +34,15 @@ pub(super) fn procedures<'a>(context: &Context<'a>) -> Vec<(usize, Vec<At<'a>>)>
 }
 
 /// The tool and its subcommands: `kubectl rollout restart`.
-pub(super) fn verb(command: &Command) -> String {
-    let subcommands = tools::subcommands(command).join(" ");
-    if subcommands.is_empty() {
-        command.name().to_owned()
-    } else {
-        format!("{} {subcommands}", command.name())
-    }
+pub(super) fn verb(command: &Command) -> &str {
+    command.verb.get_or_init(|| {
+        let subcommands = tools::subcommands(command).join(" ");
+        if subcommands.is_empty() {
+            command.name().to_owned()
+        } else {
+            format!("{} {subcommands}", command.name())
+        }
+    })
 }
 
 /// Whether a procedure is there for this.
@@ -134,14 +136,17 @@ pub(super) fn loads(at: At<'_>) -> Option<String> {
     })
 }
 
+/// So many lines of a procedure are looked at before or behind a command.
+const WINDOW_LINES: u32 = 500;
+
 /// Lines of a procedure in small letters, from the first up to but without `before`.
 pub(super) fn lines_before<'a>(
     context: &Context<'a>,
     procedure: usize,
     before: u32,
 ) -> impl Iterator<Item = &'a str> {
-    let first = heading(context, procedure).line;
     let last = before.saturating_sub(1);
+    let first = heading(context, procedure).line.max(last.saturating_sub(WINDOW_LINES));
     let lines = if last < first { None } else { Some(context.facts.lines_between(first, last)) };
     lines.into_iter().flatten().map(|(_, line)| line)
 }
@@ -154,7 +159,7 @@ pub(super) fn lines_after<'a>(
 ) -> impl Iterator<Item = &'a str> {
     let last = context.document.sections[procedure].last_line;
     let lines = if last <= after { None } else { Some(context.facts.lines_between(after + 1, last)) };
-    lines.into_iter().flatten().map(|(_, line)| line)
+    lines.into_iter().flatten().take(WINDOW_LINES as usize).map(|(_, line)| line)
 }
 
 /// Whether a section only lists commands to look up.

@@ -90,7 +90,7 @@ macro_rules! rule_of {
             name: $name,
             level: $crate::lint::Level::$level,
             why: $why,
-            page: include_str!(concat!("../../../../docs/lint/", $code, ".md")),
+            page: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/lint/", $code, ".md")),
             check: $check,
         }
     };
@@ -215,6 +215,7 @@ pub fn markdown(source: &str, options: &Options<'_>) -> Vec<Finding> {
     for rule in rules() {
         let mut found = Vec::new();
         (rule.check)(&context, &mut found);
+        found.truncate(MAX_FINDINGS);
         findings.extend(found.into_iter().map(|found| rule.finding(found)));
     }
     finish(findings, source)

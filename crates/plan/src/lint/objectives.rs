@@ -74,10 +74,13 @@ pub(super) const RULES: &[Rule] = &[
     ),
 ];
 
+/// So many of a kind are held against each other; a document with more is no plan.
+const MOST: usize = 300;
+
 /// An objective for how much may be lost, and backups that are further apart, with no log between them.
 fn rpo_beyond_backups(context: &Context<'_>, found: &mut Vec<Found>) {
     let facts = context.facts;
-    for schedule in facts.schedules.iter().filter(|schedule| !schedule.is_log) {
+    for schedule in facts.schedules.iter().filter(|schedule| !schedule.is_log).take(MOST) {
         let Some(every_s) = schedule.every_s else { continue };
         let Some(objective) = rpo_for(&facts.objectives, schedule) else { continue };
         if every_s <= objective.high_s || carried_on(context, schedule, objective) {
@@ -318,7 +321,7 @@ fn scenario_looser_than_service(context: &Context<'_>, found: &mut Vec<Found>) {
 
 fn mtd_below_rto(context: &Context<'_>, found: &mut Vec<Found>) {
     let objectives = &context.facts.objectives;
-    for rto in objectives.iter().filter(|objective| objective.metric == Metric::Rto) {
+    for rto in objectives.iter().filter(|objective| objective.metric == Metric::Rto).take(MOST) {
         let same = |metric: Metric| {
             objectives.iter().find(|other| other.metric == metric && other.scope == rto.scope)
         };
@@ -358,7 +361,7 @@ fn control_plane_slower_than_rto(context: &Context<'_>, found: &mut Vec<Found>) 
         !snippet.inline && verb(command) == "aws route53 change-resource-record-sets"
     });
     let document = context.document;
-    for (snippet, command) in changes {
+    for (snippet, command) in changes.take(MOST) {
         let region = || {
             (1..document.sections.len()).filter(|section| perils(document, *section).contains(&Peril::Region))
         };
@@ -380,7 +383,7 @@ fn control_plane_slower_than_rto(context: &Context<'_>, found: &mut Vec<Found>) 
 }
 
 fn retention_too_short(context: &Context<'_>, found: &mut Vec<Found>) {
-    for retention in &context.facts.retentions {
+    for retention in context.facts.retentions.iter().take(MOST) {
         let schedule = context
             .facts
             .schedules
@@ -511,22 +514,21 @@ fn restore_slower_than_rto(context: &Context<'_>, found: &mut Vec<Found>) {
                         rate = Some((per_second, place.line));
                     }
                 }
-                None if any(
-                    &text,
-                    &[
-                        "database size",
-                        "data size",
-                        "size of the database",
-                        "db size",
-                        "data volume",
-                        "datenbankgröße",
-                        "数据库大小",
-                    ],
-                ) =>
+                None if size.is_none_or(|(largest, _)| bytes > largest)
+                    && any(
+                        &text,
+                        &[
+                            "database size",
+                            "data size",
+                            "size of the database",
+                            "db size",
+                            "data volume",
+                            "datenbankgröße",
+                            "数据库大小",
+                        ],
+                    ) =>
                 {
-                    if size.is_none_or(|(largest, _)| bytes > largest) {
-                        size = Some((bytes, place));
-                    }
+                    size = Some((bytes, place));
                 }
                 _ => {}
             }

@@ -96,7 +96,10 @@ pub(super) fn look(source: &str, options: &Options<'_>) -> Vec<Finding> {
     finish(findings, source)
 }
 
-fn review(plan: &Plan, options: &Options<'_>, add: &mut dyn FnMut(&str, &[&str], String, &str)) {
+/// Takes a rule's code, words that stand at the place, what is wrong and how to mend it.
+type Add<'a> = dyn FnMut(&str, &[&str], String, &str) + 'a;
+
+fn review(plan: &Plan, options: &Options<'_>, add: &mut Add<'_>) {
     let (Some(reviewed), Some(every)) = (plan.metadata.reviewed, plan.metadata.review_every) else {
         if plan.metadata.reviewed.is_none() {
             add(

@@ -147,8 +147,11 @@ fn value_of_the_past(context: &Context<'_>, found: &mut Vec<Found>) {
     }
 }
 
+/// A product's names, and its versions with the day when support of each ended.
+type Product = (&'static [&'static str], &'static [(&'static str, (i16, i8, i8))]);
+
 /// Products, their versions and the day when support ended. Sources: each project's own release policy.
-const ENDED: &[(&[&str], &[(&str, (i16, i8, i8))])] = &[
+const ENDED: &[Product] = &[
     (
         &["postgresql", "postgres"],
         &[

@@ -8,6 +8,8 @@ use super::{Context, Finding, Found, Rule, rule, rule_of};
 use crate::document::Place;
 
 const WORD: &str = "lifeboat-lint-ignore";
+/// The most that are read of one document.
+const MAX_SUPPRESSIONS: usize = 1_000;
 
 pub(super) const RULES: &[Rule] = &[
     rule_of!(
@@ -91,6 +93,9 @@ fn find(source: &str) -> Vec<Suppression> {
     let lines: Vec<&str> = source.lines().collect();
     let mut found = Vec::new();
     for (number, line) in (1_u32..).zip(&lines) {
+        if found.len() >= MAX_SUPPRESSIONS {
+            break;
+        }
         let Some(at) = line.find(WORD) else { continue };
         let before = line[..at].trim_end();
         let Some(content) = before.strip_suffix("<!--").or_else(|| before.strip_suffix('#')) else {

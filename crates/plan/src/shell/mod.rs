@@ -17,6 +17,8 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+use std::sync::OnceLock;
+
 /// The longest text that is parsed.
 pub const MAX_SCRIPT_BYTES: usize = 64 << 10;
 /// The deepest nesting of brackets and substitutions that is parsed.
@@ -63,6 +65,8 @@ pub struct Command {
     pub inside: Option<usize>,
     /// The line in the text where it begins, from 1.
     pub line: usize,
+    /// The tool and its subcommands, once somebody has asked for them.
+    pub(crate) verb: OnceLock<String>,
 }
 
 /// A word.

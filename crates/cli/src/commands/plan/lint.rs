@@ -132,7 +132,9 @@ pub fn run(settings: &Settings, arguments: &Arguments) -> anyhow::Result<Exit> {
     let fails = linted.files.iter().flat_map(|file| &file.findings).any(|finding| finding.level >= level);
     match arguments.format {
         Format::Text => settings.output.result("plan.lint", &linted, |style| text(style, &linted))?,
-        Format::Json => settings.output.clone().as_json().result("plan.lint", &linted, |_| String::new())?,
+        Format::Json => {
+            settings.output.clone().into_json().result("plan.lint", &linted, |_| String::new())?
+        }
         Format::Sarif => {
             let text = serde_json::to_string_pretty(&sarif(&linted)).context("write JSON")?;
             settings.output.data(&format!("{text}\n"))?;
