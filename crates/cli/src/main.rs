@@ -41,8 +41,7 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Threads of the runtime at most: the heavy work has threads of its own, or is the caller's to bound. More than there
-/// are processors would only wake each other, and each keeps memory of its own.
+/// Threads of the runtime: the heavy work has threads of its own, or is the caller's to bound.
 const RUNTIME_THREADS: usize = 4;
 
 fn main() -> ExitCode {
@@ -65,9 +64,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: arguments::Arguments, output: &Output) -> anyhow::Result<Exit> {
-    let processors = std::thread::available_parallelism().map_or(RUNTIME_THREADS, usize::from);
-    let threads = processors.clamp(2, RUNTIME_THREADS);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(RUNTIME_THREADS).enable_all().build();
     let runtime = runtime.context("the program cannot start threads")?;
     let outcome = runtime.block_on(commands::run(arguments.global, arguments.command, output));
     // A read from a terminal or a store that hangs must not keep the process.

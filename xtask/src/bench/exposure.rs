@@ -90,12 +90,10 @@ enum Receiver {
 pub fn cost(root: &Path) -> anyhow::Result<()> {
     let protected = Protected::start(root, &[])?;
     protected.cluster.pgbench(&["-i", "-q", "-s", SCALE]);
-    let peer_files = protected.path("receivewal");
-    std::fs::create_dir(&peer_files)?;
     let mut order = [Receiver::Nobody, Receiver::Lifeboat, Receiver::PgReceivewal];
     let mut tps: [Vec<f64>; 3] = [const { Vec::new() }; 3];
-    let mut per_gib = Vec::new();
-    for _ in 0..ROUNDS {
+    let (mut per_gib, mut per_gib_of_peer) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
         order.rotate_left(1);
         for receiver in order {
             protected.cluster.psql("CHECKPOINT");
@@ -117,10 +115,19 @@ pub fn cost(root: &Path) -> anyhow::Result<()> {
                     measured
                 }
                 Receiver::PgReceivewal => {
+                    // Anew each time: where it left off the server has no WAL any more, and it would wait for ever.
+                    let files = protected.path(&format!("receivewal-{round}"));
+                    std::fs::create_dir(&files)?;
                     let mut command = protected.cluster.command("pg_receivewal");
-                    command.arg("-D").arg(&peer_files).stdin(Stdio::null());
+                    command.arg("-D").arg(&files).stdin(Stdio::null());
                     let mut child = command.stderr(Stdio::null()).spawn().context("run pg_receivewal")?;
+                    until_it_receives(&protected)?;
+                    let mut asking = Asking::start(&protected)?;
+                    let before = (asking.positions()?.0, so_far(&child).processor_seconds);
                     let measured = load(&protected);
+                    let bytes = asking.positions()?.0 - before.0;
+                    let seconds = so_far(&child).processor_seconds - before.1;
+                    per_gib_of_peer.push(seconds / (bytes as f64 / GIB));
                     let _ = child.kill();
                     let _ = child.wait();
                     measured?
@@ -142,10 +149,23 @@ pub fn cost(root: &Path) -> anyhow::Result<()> {
         println!("| {name} | {} | {} |", spread(&tps[receiver as usize]), spread(&against_none(receiver)));
     }
     println!(
-        "\nProcessor time of the stream: {} s per GiB of WAL (median {:.1}).",
+        "\nProcessor time of the stream: {} s per GiB of WAL (median {:.1}); of pg_receivewal: {} s.",
         spread(&per_gib),
-        median(&per_gib)
+        median(&per_gib),
+        spread(&per_gib_of_peer)
     );
+    Ok(())
+}
+
+fn until_it_receives(protected: &Protected) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let sql = "SELECT count(*) FROM pg_stat_replication WHERE application_name = 'pg_receivewal' AND state = 'streaming'";
+    while protected.cluster.psql(sql).trim() != "1" {
+        if started.elapsed() > PATIENCE {
+            bail!("pg_receivewal does not receive");
+        }
+        std::thread::sleep(SAMPLE);
+    }
     Ok(())
 }
 

@@ -62,9 +62,10 @@ use tokio::task::JoinSet;
 /// The name by which `synchronous_standby_names` may wait for the vault, unless the connection string
 /// gives another.
 pub const APPLICATION_NAME: &str = "lifeboat";
-/// What a stream takes of memory at most, what the allocator keeps of it among that (M4): 18 MiB of pieces and as
-/// much sealed, 32 MiB of segments and 16 sealed, and their copies in the making.
-pub const MEMORY_LIMIT_BYTES: u64 = 128 << 20;
+/// What a stream takes of memory at most, its program's text and a passphrase's derivation aside (M4). Of it 18 MiB
+/// are pieces and as much once sealed, 32 MiB segments that are not joined yet, 16 MiB one that is sealed; about as
+/// much again is what the allocator has not given back yet.
+pub const MEMORY_LIMIT_BYTES: u64 = 160 << 20;
 /// A server that says nothing for so long is lost.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// Waits between connections.
