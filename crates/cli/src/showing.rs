@@ -4,7 +4,7 @@ use crate::helper::Resident;
 use crate::progress::{Progress, Reading};
 use crate::settings::{Opened, Settings};
 use crate::signals;
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use lifeboat_pgformat::PAGE_SIZE_BYTES;
 use lifeboat_postgres::view::Place;
 use lifeboat_postgres::view::Status;
@@ -67,5 +67,6 @@ pub async fn hydrate(settings: &Settings, place: &Place) -> anyhow::Result<Statu
     if let Some(failure) = &status.failure {
         bail!("{} is not whole: {failure}", place.mount.display());
     }
+    ensure!(status.is_whole, "{} is not whole: not all of it is durable yet", place.mount.display());
     Ok(status)
 }

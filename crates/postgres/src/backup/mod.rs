@@ -29,7 +29,7 @@ mod wal;
 use crate::client::{Advice, ClientError, Connection, Conninfo, Purpose, SlotOptions};
 use crate::lineage::{self, LineageError};
 use crate::restore::{MARKER_FILE, TABLESPACES_DIRECTORY};
-use crate::server::OUR_FILES;
+use crate::server::{OUR_FILES, SOCKET_PREFIX};
 use damage::Findings;
 use lifeboat_base::{Lsn, ServiceName, SystemId, error_chain};
 use lifeboat_pgformat::{BackupLabel, LabelError, parse_tablespace_map};
@@ -359,8 +359,10 @@ fn tablespaces(map: &[u8]) -> Result<Vec<Tablespace>, BackupError> {
 }
 
 /// Whether a path is what a restore left in the data directory: its marker and its configuration, which the
-/// next restore writes anew, and the tablespaces, which are taken by the links that lead to them.
+/// next restore writes anew, and the tablespaces, which are taken by the links that lead to them. The lock file of
+/// the server's socket, which lies there too, would keep what is restored from starting while that server lives.
 fn is_our_own(path: &str) -> bool {
     let first = path.split('/').next().unwrap_or_default();
-    first == TABLESPACES_DIRECTORY || (first == path && (path == MARKER_FILE || OUR_FILES.contains(&path)))
+    let is_ours = path == MARKER_FILE || OUR_FILES.contains(&path) || path.starts_with(SOCKET_PREFIX);
+    first == TABLESPACES_DIRECTORY || (first == path && is_ours)
 }

@@ -14,6 +14,9 @@ const SOCKET_PATH_LIMIT_BYTES: usize = 100;
 /// The files of it, in the data directory.
 pub(crate) const OUR_FILES: [&str; 3] = ["lifeboat.conf", "lifeboat_hba.conf", "lifeboat_ident.conf"];
 
+/// How PostgreSQL calls its sockets, and the lock files beside them.
+pub(crate) const SOCKET_PREFIX: &str = ".s.PGSQL.";
+
 /// How a server of ours is set up.
 pub(crate) struct Configuration {
     /// Where its socket is.

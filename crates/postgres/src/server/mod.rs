@@ -19,7 +19,7 @@ mod stranded;
 
 pub(crate) use account::first_closed;
 pub use account::{Account, server_account};
-pub(crate) use configuration::{OUR_FILES, configure, parent_of_sockets};
+pub(crate) use configuration::{OUR_FILES, SOCKET_PREFIX, configure, parent_of_sockets};
 pub use configuration::{configured_port, conninfo_value, write_configuration};
 pub use install::{Installation, InstallationError, find};
 pub use run::{RECOVERED_LOG, Server, ServerError, StartOptions, end_orphan};

@@ -137,7 +137,9 @@ async fn answer(
         Request::Status => (Ok(()), None),
         Request::Hydrate => {
             // What came of it stands in the status.
-            tokio::spawn(async move { worker.hydrate().await });
+            if worker.begin_hydrating() {
+                tokio::spawn(async move { worker.hydrate_begun().await });
+            }
             (Ok(()), None)
         }
         Request::Finish => (tokio::task::spawn_blocking(move || worker.finish()).await?, Some(End::Finished)),

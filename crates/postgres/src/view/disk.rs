@@ -1,5 +1,6 @@
 //! What the overlay asks of the file system below it: little enough to be simulated, power cuts and all.
 
+use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, Result};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -57,6 +58,8 @@ impl Disk for RealDisk {
     fn open(&self, path: &str, how: How) -> Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true);
+        // The kernel follows links before it asks for a file: one that has a file's name now is none.
+        options.custom_flags(OFlags::NOFOLLOW.bits() as i32);
         if let How::Create(mode) = how {
             options.create_new(true).mode(mode);
         }

@@ -22,7 +22,7 @@ use fuser::{
     KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
     ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
-use lifeboat_pgformat::PG_CONTROL_PATH;
+use lifeboat_pgformat::{PAGE_SIZE_BYTES, PG_CONTROL_PATH};
 use rustix::fs::{AtFlags, CWD, FileType as Kind, Mode, Timestamps, UTIME_NOW, UTIME_OMIT};
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -33,13 +33,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
+use tokio::sync::Semaphore;
 
 /// Shown as a link to where it really is: WAL never passes through here.
 pub(super) const WAL_DIRECTORY: &str = "pg_wal";
 /// How long the kernel may believe what it was told: nothing changes but through it.
 const BELIEVED: Duration = Duration::from_secs(3600);
-/// Requests that the kernel may have under way unasked, as read-ahead is.
-const BACKGROUND: u16 = 64;
+/// Requests that the kernel may have under way in the background, as all reads through its cache are: beyond it, a
+/// read of what is here would wait behind those of what is not (F1). They cost little.
+const BACKGROUND: u16 = 8192;
+/// Fetches under way at a time, each with a thread: fewer than there are, for what waits for the disk alone (F1).
+const FETCHES: usize = 256;
 /// Read ahead by the kernel: a frame.
 const READ_AHEAD_BYTES: u32 = 128 << 10;
 /// Lines of `postmaster.pid` before the one that says how far the server is. Source: `miscadmin.h`.
@@ -55,6 +59,7 @@ type Entries = Vec<(u64, FileType, String)>;
 pub(super) struct ViewFs<B> {
     shared: Arc<Shared<B>>,
     runtime: tokio::runtime::Handle,
+    fetches: Arc<Semaphore>,
 }
 
 struct Shared<B> {
@@ -62,7 +67,8 @@ struct Shared<B> {
     /// The overlay's directory.
     home: PathBuf,
     nodes: Mutex<Nodes>,
-    files: RwLock<HashMap<u64, Open>>,
+    /// Handle → what is open, and the number of its file.
+    files: RwLock<HashMap<u64, (u64, Open)>>,
     directories: Mutex<HashMap<u64, Arc<Entries>>>,
     next_handle: AtomicU64,
 }
@@ -79,10 +85,22 @@ impl<B: Base> ViewFs<B> {
     ) -> Self {
         let (nodes, files, directories) = Default::default();
         let next_handle = AtomicU64::new(1);
-        Self { shared: Arc::new(Shared { overlay, home, nodes, files, directories, next_handle }), runtime }
+        let shared = Arc::new(Shared { overlay, home, nodes, files, directories, next_handle });
+        Self { shared, runtime, fetches: Arc::new(Semaphore::new(FETCHES)) }
     }
 
-    /// Does something that may wait, beside (F1).
+    /// Does something that may wait for the restore point, beside (F1).
+    fn fetching(&self, work: impl FnOnce(&Shared<B>) + Send + 'static) {
+        let (shared, places, runtime) = (self.shared.clone(), self.fetches.clone(), self.runtime.clone());
+        self.runtime.spawn(async move {
+            // It is never closed.
+            let _place = places.acquire_owned().await;
+            // Whoever asked is answered by the work itself.
+            let _ = runtime.spawn_blocking(move || work(&shared)).await;
+        });
+    }
+
+    /// Does something that waits for the disk, beside (F1).
     fn beside(&self, work: impl FnOnce(&Shared<B>) + Send + 'static) {
         let shared = self.shared.clone();
         self.runtime.spawn_blocking(move || work(&shared));
@@ -130,14 +148,27 @@ impl<B: Base> Shared<B> {
 
     fn file(&self, handle: FileHandle) -> Result<Open> {
         let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
-        files.get(&handle.0).cloned().ok_or_else(|| rustix::io::Errno::BADF.into())
+        let found = files.get(&handle.0).map(|(_, opened)| opened.clone());
+        found.ok_or_else(|| rustix::io::Errno::BADF.into())
     }
 
-    fn keep(&self, handle: Handle<File>) -> FileHandle {
-        let number = self.next_handle.fetch_add(1, Ordering::Relaxed);
+    fn keep(&self, number: INodeNo, opened: Handle<File>) -> FileHandle {
+        let handle = self.next_handle.fetch_add(1, Ordering::Relaxed);
         let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
-        files.insert(number, Arc::new(handle));
-        FileHandle(number)
+        files.insert(handle, (number.0, Arc::new(opened)));
+        FileHandle(handle)
+    }
+
+    /// A file by its handle, or, if it was removed and the kernel names none, by anybody's.
+    fn opened(&self, number: INodeNo, handle: Option<FileHandle>) -> Option<Open> {
+        if let Some(opened) = handle.and_then(|handle| self.file(handle).ok()) {
+            return Some(opened);
+        }
+        if self.path(number).is_ok() {
+            return None;
+        }
+        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+        files.values().find(|(of, _)| *of == number.0).map(|(_, opened)| opened.clone())
     }
 
     /// What was made belongs to whoever asked for it.
@@ -154,7 +185,8 @@ impl<B: Base> Shared<B> {
         // Our own umask is not the one that counts.
         handle.file.set_permissions(Permissions::from_mode(mode))?;
         self.give(request, path)?;
-        Ok((self.tell(path)?, self.keep(handle)))
+        let attributes = self.tell(path)?;
+        Ok((attributes, self.keep(attributes.ino, handle)))
     }
 
     fn is_pid_file(&self, number: INodeNo) -> bool {
@@ -162,7 +194,7 @@ impl<B: Base> Shared<B> {
     }
 
     fn change(&self, number: INodeNo, handle: Option<FileHandle>, change: &Change) -> Result<FileAttr> {
-        let opened = handle.and_then(|handle| self.file(handle).ok());
+        let opened = self.opened(number, handle);
         if let Some(length) = change.length {
             match &opened {
                 Some(opened) => self.overlay.set_len(opened, length)?,
@@ -319,8 +351,7 @@ impl<B: Base> Filesystem for ViewFs<B> {
     }
 
     fn getattr(&self, _: &Request, number: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
-        let opened = handle.and_then(|handle| self.shared.file(handle).ok());
-        let found = match opened {
+        let found = match self.shared.opened(number, handle) {
             Some(opened) => opened.file.metadata().map(|found| attributes_of(number.0, &found)),
             None => self.shared.path(number).and_then(|path| self.shared.attributes(number.0, &path)),
         };
@@ -352,8 +383,12 @@ impl<B: Base> Filesystem for ViewFs<B> {
             let changed = shared.change(number, handle, &change);
             answer!(reply, changed, attributes => reply.attr(&BELIEVED, &attributes));
         };
-        // A cut waits for the disk, and perhaps for a page.
-        if length.is_some() { self.beside(answered) } else { answered(&self.shared) }
+        // A cut waits for the disk, and within a page for the page.
+        match length {
+            Some(length) if length.is_multiple_of(PAGE_SIZE_BYTES as u64) => self.beside(answered),
+            Some(_) => self.fetching(answered),
+            None => answered(&self.shared),
+        }
     }
 
     fn readlink(&self, _: &Request, number: INodeNo, reply: ReplyData) {
@@ -453,7 +488,7 @@ impl<B: Base> Filesystem for ViewFs<B> {
                 let answered = move |shared: &Shared<B>| {
                     answer!(reply, shared.rename(&from, &to, flags), () => reply.ok());
                 };
-                if may_fetch { self.beside(answered) } else { answered(&self.shared) }
+                if may_fetch { self.fetching(answered) } else { answered(&self.shared) }
             }
             Err(error) => reply.error(error.into()),
         }
@@ -462,7 +497,7 @@ impl<B: Base> Filesystem for ViewFs<B> {
     fn open(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         let opened = self.shared.path(number).and_then(|path| self.shared.overlay.open_file(&path));
         let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH;
-        answer!(reply, opened, handle => reply.opened(self.shared.keep(handle), flags));
+        answer!(reply, opened, handle => reply.opened(self.shared.keep(number, handle), flags));
     }
 
     fn create(
@@ -513,7 +548,7 @@ impl<B: Base> Filesystem for ViewFs<B> {
             let read = shared.overlay.read(&opened, &mut buffer, at);
             answer!(reply, read, length => reply.data(&buffer[..length]));
         };
-        if is_here { answered(&self.shared) } else { self.beside(answered) }
+        if is_here { answered(&self.shared) } else { self.fetching(answered) }
     }
 
     fn write(
@@ -547,7 +582,7 @@ impl<B: Base> Filesystem for ViewFs<B> {
             return answer!(reply, written, () => reply.written(length));
         }
         let data = data.to_vec();
-        self.beside(move |shared| {
+        self.fetching(move |shared| {
             let written = shared.overlay.write(&opened, &data, at);
             answer!(reply, written, () => reply.written(length));
         });

@@ -18,6 +18,7 @@ use super::disk::{Disk, DiskFile, How};
 use super::presence::{Presence, Runs};
 use super::record::{Entry, Record, What};
 use lifeboat_pgformat::{PAGE_SIZE_BYTES, PG_CONTROL_PATH};
+use rustix::io::Errno;
 use std::collections::HashMap;
 use std::io::{Error, ErrorKind, Result};
 use std::ops::Range;
@@ -157,7 +158,11 @@ impl<D: Disk, B: Base> Overlay<D, B> {
             match overlay.disk.open(&place_of(&file.path), How::Open) {
                 // What was cut off before the power went shows nothing old, whatever it grows to.
                 Ok(found) => lock(&tracked.presence).cut(pages_of(found.len()?)),
-                Err(error) if error.kind() == ErrorKind::NotFound => {
+                // Nothing is called so, or what is no file.
+                Err(error)
+                    if [ErrorKind::NotFound, ErrorKind::IsADirectory].contains(&error.kind())
+                        || error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) =>
+                {
                     tracked.is_gone.store(true, Ordering::Release);
                 }
                 Err(error) => return Err(error),

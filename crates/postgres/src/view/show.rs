@@ -227,9 +227,20 @@ impl View {
     /// # Errors
     /// [`ViewError::Hydrate`]: the rest is here nevertheless. [`ViewError::Stopped`].
     pub async fn hydrate(&self) -> Result<(), ViewError> {
-        if self.is_hydrating.swap(true, Ordering::AcqRel) {
-            return Ok(());
+        if self.begin_hydrating() { self.hydrate_begun().await } else { Ok(()) }
+    }
+
+    /// Whether it is for the caller to do, by [`View::hydrate_begun`]: nobody is at it yet. From here on the status
+    /// says that it is done.
+    pub(super) fn begin_hydrating(&self) -> bool {
+        let is_first = !self.is_hydrating.swap(true, Ordering::AcqRel);
+        if is_first {
+            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
+        is_first
+    }
+
+    pub(super) async fn hydrate_begun(&self) -> Result<(), ViewError> {
         let hydrated = hydrate(&self.overlay, &self.pages, &self.stopped).await;
         let outcome = match hydrated {
             _ if self.stopped.load(Ordering::Acquire) => Err(ViewError::Stopped),

@@ -2,11 +2,12 @@
 
 use crate::recovery;
 use crate::settings::{Opened, Settings};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use lifeboat_postgres::restore::{left_in, users_in};
 use lifeboat_postgres::server::{Server, StartOptions, end_stranded, server_account};
 use lifeboat_postgres::view::Place;
 use lifeboat_vault::point::{self, RestorePoint};
+use std::path::Path;
 
 /// How the server is started again: as it was.
 pub(super) struct Again {
@@ -21,10 +22,8 @@ impl Again {
     /// # Errors
     /// If that cannot be found out.
     pub(super) async fn of(settings: &Settings, place: &Place, port: u16) -> anyhow::Result<Self> {
-        let path = place.mount.join("PG_VERSION");
-        let text =
-            std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
-        let Ok(major) = text.trim().parse() else { bail!("{} names no version", path.display()) };
+        let major = major_of(&place.mount);
+        let major = major.with_context(|| format!("{} names no version", place.mount.display()))?;
         let mut recovers = None;
         if let Some(left) = left_in(&place.mount) {
             let opened = settings.open().await?;
@@ -61,4 +60,9 @@ impl Again {
         server.detach();
         Ok(pid)
     }
+}
+
+/// The version of PostgreSQL that a data directory is of.
+pub(super) fn major_of(directory: &Path) -> Option<u32> {
+    std::fs::read_to_string(directory.join("PG_VERSION")).ok()?.trim().parse().ok()
 }

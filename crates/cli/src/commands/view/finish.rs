@@ -9,7 +9,7 @@
 //! - **F2 cut off anywhere, it is called again.** What was done stays, and the rest is done.
 //! - **F3 the service comes first.** If it cannot be put in its place, its server is started on the view again.
 
-use super::again::Again;
+use super::again::{Again, major_of};
 use super::place;
 use crate::failure::Next;
 use crate::output::{Exit, Tone, clean};
@@ -20,9 +20,10 @@ use anyhow::Context;
 use lifeboat_base::format_duration;
 use lifeboat_pgformat::{ControlFile, PG_CONTROL_PATH};
 use lifeboat_postgres::fetch;
+use lifeboat_postgres::restore::MARKER_FILE;
 use lifeboat_postgres::server::Server;
 use lifeboat_postgres::view::control::{Request, ask};
-use lifeboat_postgres::view::put_in_place;
+use lifeboat_postgres::view::{Place, put_in_place};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -51,6 +52,11 @@ struct Finished<'a> {
 /// # Errors
 /// If it is not a plain data directory afterwards.
 pub(super) async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
+    let named = std::path::absolute(&args.directory).context("the directory has no absolute path")?;
+    if !Place::of(&named).home.exists() && is_finished(&named) {
+        // F2: or somebody asks once more.
+        return told(settings, &Finished { directory: &named, down_seconds: None, server: None });
+    }
     let place = place(&args.directory)?;
     let directory = &place.mount;
     if place.is_whole() || !place.data().exists() {
@@ -101,6 +107,11 @@ pub(super) async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit>
     told(settings, &finished)
 }
 
+/// Whether it was a view, or a restore, and is a data directory.
+fn is_finished(directory: &Path) -> bool {
+    [MARKER_FILE, PG_CONTROL_PATH].iter().all(|file| directory.join(file).exists())
+}
+
 /// Whether it was started with a configuration of ours: then it can be started so again.
 fn is_ours(server: &Server) -> bool {
     let command = std::fs::read(format!("/proc/{}/cmdline", server.pid())).unwrap_or_default();
@@ -120,6 +131,12 @@ fn told(settings: &Settings, finished: &Finished<'_>) -> anyhow::Result<Exit> {
         if let (Some(down), Some(pid)) = (finished.down_seconds, finished.server) {
             let down = format_duration(std::time::Duration::from_secs_f64(down));
             out.push_str(&format!("  its server   process {pid}, after {down} in which none answered\n"));
+        } else if Server::adopt(finished.directory, &[]).is_none()
+            && let Some(major) = major_of(finished.directory)
+            && let Ok(installation) = recovery::installation(major)
+        {
+            let start = recovery::start_command(&installation, finished.directory);
+            out.push_str(&format!("  start it     {}\n", clean(&start)));
         }
         out
     })?;

@@ -23,6 +23,11 @@ struct Listed {
     status: Option<Status>,
 }
 
+#[derive(Debug, Serialize)]
+struct Listing<'a> {
+    views: &'a [Listed],
+}
+
 /// Lists what is mounted: a view whose process was killed is, too, until the machine is rebooted.
 pub(super) async fn list(settings: &Settings) -> anyhow::Result<Exit> {
     let mut found = Vec::new();
@@ -31,7 +36,7 @@ pub(super) async fn list(settings: &Settings) -> anyhow::Result<Exit> {
         let status = ask(&place, Request::Status).await.ok();
         found.push(Listed { about: place.about().ok().flatten(), status, directory });
     }
-    settings.output.result("view.list", &found, |style| {
+    settings.output.result("view.list", &Listing { views: &found }, |style| {
         if found.is_empty() {
             return "no view is shown on this machine\n".to_owned();
         }

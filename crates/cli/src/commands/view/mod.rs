@@ -13,6 +13,7 @@ use crate::settings::Settings;
 use crate::showing;
 use again::Again;
 use anyhow::Context;
+use lifeboat_postgres::restore::users_in;
 use lifeboat_postgres::server::{Server, configured_port, stranded};
 use lifeboat_postgres::view::{Place, Status};
 use serde::Serialize;
@@ -101,7 +102,15 @@ async fn show(settings: &Settings, directory: &Path, start: bool) -> anyhow::Res
         let opened = settings.open().await?;
         showing::show(settings, &opened, &place).await?;
     }
-    let is_running = Server::adopt(&place.mount, &[]).is_some();
+    let users = recovery::login_roles(&users_in(&place.mount), None);
+    let mut running = Server::adopt(&place.mount, &users);
+    if let Some(server) = running.as_mut().filter(|_| start)
+        && server.answering().await.is_err()
+    {
+        // It was on its way down, or hopelessly on its way up.
+        running = Server::adopt(&place.mount, &[]);
+    }
+    let is_running = running.is_some();
     match stranded(&place.mount) {
         Some(pid) if !is_running && !start => settings.output.warn(format!(
             "its server of before, process {pid}, lost its files and lives on: lifeboat view show {name} --start \
