@@ -18,5 +18,6 @@ mod telling;
 mod verifying;
 mod views;
 mod views_killed;
+mod views_ways;
 mod ways_on;
 mod world;

@@ -161,8 +161,11 @@ fn is_alive(process: Pid) -> bool {
 }
 
 /// Whether PostgreSQL, started by hand without a word of ours, would take the directory for a whole one.
-pub fn starts_by_hand(installation: &Installation, directory: &Path) -> bool {
+pub fn starts_by_hand(world: &World, installation: &Installation, directory: &Path) -> bool {
+    std::fs::write(world.path("empty.conf"), "").unwrap();
+    let setting = format!("config_file={}", world.path("empty.conf").display());
     let mut postgres = installation.command("postgres");
-    let output = postgres.arg("-D").arg(directory).args(["-C", "data_directory"]).output().unwrap();
+    postgres.args(["--single", "-c", &setting, "-D"]).arg(directory).arg("template1");
+    let output = postgres.stdin(Stdio::null()).output().unwrap();
     output.status.success()
 }

@@ -170,7 +170,7 @@ fn sum_of(cold: u64) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn o1_f1_what_was_acknowledged_outlives_every_death_of_view_and_server() {
+async fn o1_o2_o3_what_was_acknowledged_outlives_every_death_of_view_and_server() {
     let seed = std::env::var(SEED).ok().map(|seed| seed.parse().unwrap());
     let seed = seed.unwrap_or_else(|| {
         let mut bytes = [0; 8];

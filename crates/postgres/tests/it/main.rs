@@ -18,3 +18,5 @@ mod targets;
 mod targets_recovery;
 mod targets_world;
 mod views;
+mod views_away;
+mod views_posix;
