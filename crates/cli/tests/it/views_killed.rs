@@ -135,22 +135,8 @@ async fn must_hold(seen: &Seen, known: &Mutex<Known>, cold: &[(u64, String)]) {
     assert_eq!(found.len(), rows.len(), "a row is there twice");
     let rows = connection.query("SELECT id, version FROM accounts").await.unwrap();
     let versions: BTreeMap<_, _> = rows.iter().map(|row| (number(row.at(0)), number(row.at(1)))).collect();
-    let mut known = known.lock().unwrap();
-    let lost: Vec<_> = known.notes.difference(&found).collect();
-    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
-    assert_eq!((rows.len() as u64, versions.len() as u64), (ROWS, ROWS));
-    for (id, version) in &versions {
-        let acknowledged = known.versions.get(id).copied().unwrap_or(0);
-        let is_known = *version == acknowledged
-            || (*version > acknowledged && known.attempted.contains(&(*id, *version)));
-        assert!(is_known, "account {id} is at {version}, acknowledged was {acknowledged}");
-    }
-    // What came about without an answer is now known to.
-    let came: Vec<_> = versions.into_iter().filter(|(_, version)| *version > 0).collect();
-    known.versions.extend(came);
-    known.notes = found;
-    let (run, attempted) = (known.run, known.attempted_run);
-    drop(known);
+    assert_eq!(rows.len() as u64, ROWS);
+    let (run, attempted) = must_be_known(&mut known.lock().unwrap(), found, versions);
     let row = connection.query_one("SELECT count(*), min(run), max(run) FROM scrap").await.unwrap();
     let (count, least, most) = (number(row.at(0)), number(row.at(1)), number(row.at(2)));
     assert!(
@@ -165,11 +151,30 @@ async fn must_hold(seen: &Seen, known: &Mutex<Known>, cold: &[(u64, String)]) {
     seen.must_be_sound(&["notes", "accounts", "scrap", "pg_class", "pg_attribute"]);
 }
 
+/// Holds what was found against what is known, goes on from it, and tells which runs there may be.
+fn must_be_known(known: &mut Known, found: BTreeSet<(u64, u64)>, versions: BTreeMap<u64, u64>) -> (u64, u64) {
+    let lost: Vec<_> = known.notes.difference(&found).collect();
+    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+    assert_eq!(versions.len() as u64, ROWS);
+    for (id, version) in &versions {
+        let acknowledged = known.versions.get(id).copied().unwrap_or(0);
+        let is_known = *version == acknowledged
+            || (*version > acknowledged && known.attempted.contains(&(*id, *version)));
+        assert!(is_known, "account {id} is at {version}, acknowledged was {acknowledged}");
+    }
+    // What came about without an answer is now known to.
+    let came: Vec<_> = versions.into_iter().filter(|(_, version)| *version > 0).collect();
+    known.versions.extend(came);
+    known.notes = found;
+    (known.run, known.attempted_run)
+}
+
 fn sum_of(cold: u64) -> String {
     format!("SELECT count(*) || ' ' || sum(hashtext(id || text)::bigint) FROM cold{cold}")
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stderr, reason = "with it, what failed is done again")]
 async fn o1_o2_o3_what_was_acknowledged_outlives_every_death_of_view_and_server() {
     let seed = std::env::var(SEED).ok().map(|seed| seed.parse().unwrap());
     let seed = seed.unwrap_or_else(|| {
@@ -177,7 +182,7 @@ async fn o1_o2_o3_what_was_acknowledged_outlives_every_death_of_view_and_server(
         SystemClock::new().random(&mut bytes);
         u64::from_le_bytes(bytes)
     });
-    println!("{SEED}={seed}");
+    eprintln!("{SEED}={seed}");
     let mut random = Random(seed);
     let seen = Seen::new(&Installation::newest(), TABLES, "seen");
     let known = Arc::new(Mutex::new(Known::default()));
