@@ -153,9 +153,11 @@ fn shell_text(code: &Code) -> Option<Code> {
     let mut code = code.clone();
     let is_session =
         matches!(code.language.as_str(), "console" | "shell-session" | "shellsession" | "terminal");
-    let is_shell = matches!(code.language.as_str(), "bash" | "sh" | "shell" | "zsh") || is_session;
     let prompted = |line: &str| line.trim_start().starts_with("$ ");
     let has_prompts = code.lines.iter().any(|line| prompted(&line.text));
+    // A session without a prompt is what a machine said.
+    let is_shell =
+        matches!(code.language.as_str(), "bash" | "sh" | "shell" | "zsh") || is_session && has_prompts;
     if !is_shell {
         let mut lines = code
             .lines
@@ -165,7 +167,8 @@ fn shell_text(code: &Code) -> Option<Code> {
         let first = lines.next()?;
         let first = first.strip_prefix("$ ").unwrap_or(first);
         let name = first.split_whitespace().next()?;
-        if !(code.language.is_empty() && PROGRAMS.contains(&name) && first.contains(' ')) {
+        let may_be = code.language.is_empty() || is_session;
+        if !(may_be && PROGRAMS.contains(&name) && first.contains(' ')) {
             return None;
         }
     }

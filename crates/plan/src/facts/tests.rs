@@ -130,7 +130,7 @@ fn dates_in_many_spellings() {
 
 #[test]
 fn commands_come_from_fences_sessions_and_running_text() {
-    let source = "## Scenario 1\n\nRun `kubectl get pods`, then look.\n\n```console\n$ a b\nanswer 'x\n$ c\n```\n\n```\nkubectl delete pod x\n```\n\n```\nbackup.sh  # what\n```\n\n```bash\nsudo kubectl exec x -- bash -c \"gunzip -c f | psql y\"\n```\n";
+    let source = "## Scenario 1\n\nRun `kubectl get pods`, then look.\n\n```console\n$ a b\nanswer 'x\n$ c\n```\n\n```\nkubectl delete pod x\n```\n\n```\nbackup.sh  # what\n```\n\n```console\nerror: it isn't there\n```\n\n```bash\nsudo kubectl exec x -- bash -c \"gunzip -c f | psql y\"\n```\n";
     let document = Document::read(source);
     let facts = Facts::of(&document);
     let shown: Vec<String> = facts
@@ -151,11 +151,11 @@ fn commands_come_from_fences_sessions_and_running_text() {
             "6 a b",
             "8 c",
             "12 kubectl delete pod x",
-            "20 sudo kubectl exec x -- bash -c gunzip -c f | psql y",
-            "20 kubectl exec x -- bash -c gunzip -c f | psql y",
-            "20 bash -c gunzip -c f | psql y",
-            "20 gunzip -c f",
-            "20 psql y"
+            "24 sudo kubectl exec x -- bash -c gunzip -c f | psql y",
+            "24 kubectl exec x -- bash -c gunzip -c f | psql y",
+            "24 bash -c gunzip -c f | psql y",
+            "24 gunzip -c f",
+            "24 psql y"
         ]
     );
 }
