@@ -50,12 +50,11 @@ pub async fn end_stranded(directory: &Path) -> Result<(), ServerError> {
     }
 }
 
-/// Whether the process that a `postmaster.pid` names has ended, and its number is taken still.
+/// Whether the process that a `postmaster.pid` names is ending, or has ended and its number is taken still: it has no
+/// command any more.
 fn is_dead(pid_file: &str) -> bool {
-    let process = pid_file.lines().next().unwrap_or_default().trim();
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    // Its name is in brackets, and may hold any.
-    stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with('Z'))
+    let Ok(process) = pid_file.lines().next().unwrap_or_default().trim().parse::<u32>() else { return false };
+    std::fs::read(format!("/proc/{process}/cmdline")).is_ok_and(|command| command.is_empty())
 }
 
 /// Whether a process was started as a server on `directory`. Its number may be another's by now.
