@@ -4,7 +4,7 @@ use crate::backup_fixture::Bench;
 use lifeboat_base::ManualClock;
 use lifeboat_pgformat::{PAGE_SIZE_BYTES, RelationFile};
 use lifeboat_postgres::restore::Stop;
-use lifeboat_postgres::server::{self, Server, StartOptions};
+use lifeboat_postgres::server::{self, RECOVERED_LOG, Server, StartOptions};
 use lifeboat_postgres::view::{self, AWAY_LIMIT, Happened, Keep, Listener, Place, View};
 use lifeboat_testkit::faulty::{Fault, FaultPlan, OperationKind, Select};
 use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation};
@@ -297,7 +297,9 @@ async fn crash(server: &mut Server) {
         connection.query_one("SELECT pg_postmaster_start_time()::text, pg_backend_pid()").await.unwrap();
     let pid = row.at(1).unwrap().parse().ok().and_then(Pid::from_raw).unwrap();
     kill_process(pid, Signal::KILL).unwrap();
-    while connection.query("SELECT 1").await.is_ok() {
+    // Until the postmaster has seen it, it lets others in.
+    let log = server.directory().join(RECOVERED_LOG);
+    while !std::fs::read_to_string(&log).unwrap().contains("reinitializing") {
         std::thread::yield_now();
     }
     server.answering().await.unwrap();
