@@ -35,7 +35,8 @@ fn both_disasters_are_recovered(installation: &Installation, is_kept: bool) {
     for disaster in [corruption, host_loss] {
         let names: Vec<&str> =
             disaster["segments"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
-        assert_eq!(names, ["detected", "decided", "restored", "replayed", "answering", "verified"]);
+        assert_eq!(names, ["detected", "decided", "shown", "replayed", "answering", "verified"]);
+        assert!(disaster["fullRestoreSeconds"].as_f64().is_some(), "{report:#}");
     }
     if is_kept {
         return look_around(&report);

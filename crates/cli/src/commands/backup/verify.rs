@@ -14,7 +14,7 @@ use crate::output::{Exit, Tone};
 use crate::points;
 use crate::recovery::{self, Hold, Segment, Stopwatch, Wanted};
 use crate::settings::{Opened, Settings};
-use crate::signals::unless_stopped;
+use crate::signals::{self, unless_stopped};
 use crate::throwaway::ThrowAway;
 use crate::{journal, settings, show};
 use anyhow::{Context, bail, ensure};
@@ -219,6 +219,8 @@ async fn try_it(
     keep: bool,
     watch: &mut Stopwatch,
 ) -> anyhow::Result<Vec<CheckOutcome>> {
+    // Listened to until nothing of it runs any more.
+    let _stopping = signals::stopping();
     let target = target::own_end(&opened.vault, point).await.context("its own WAL is not whole")?;
     let wanted = Wanted {
         point: point.clone(),
@@ -272,7 +274,8 @@ async fn examine(
     into: &Path,
     watch: &mut Stopwatch,
 ) -> anyhow::Result<Vec<CheckOutcome>> {
-    let mut server = recovery::start(settings, opened, point, into, PORT, &[]).await?;
+    let started = recovery::start(settings, opened, point, into, PORT, &[]);
+    let mut server = unless_stopped(started).await??;
     let reached = match recovery::reach(settings, &mut server, point, target.stop()).await {
         Ok(reached) => reached,
         Err(error) if recovery::was_stopped(&error) => return Err(error),

@@ -127,13 +127,15 @@ pub(super) async fn run(
         resolved.stop,
         resolved.point.id
     ));
+    // Listened to until nothing of it runs any more.
+    let _stopping = signals::stopping();
     let hold = Hold::take(settings, &opened, &resolved.point).await;
     let ground = ThrowAway::make(settings, &opened, &wanted).await?;
     watch.lap("shown");
-    let _stopping = signals::stopping();
     let taken = async {
-        let mut server =
-            recovery::start(settings, &opened, &resolved.point, scratch.path(), asked.port, &[]).await?;
+        let started =
+            recovery::start(settings, &opened, &resolved.point, scratch.path(), asked.port, &[]);
+        let mut server = unless_stopped(started).await??;
         let reached = recovery::reach(settings, &mut server, &resolved.point, resolved.stop()).await?;
         target::reached(reached, &resolved)?;
         watch.lap("replayed");
