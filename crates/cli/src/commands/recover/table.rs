@@ -133,8 +133,7 @@ pub(super) async fn run(
     let ground = ThrowAway::make(settings, &opened, &wanted).await?;
     watch.lap("shown");
     let taken = async {
-        let started =
-            recovery::start(settings, &opened, &resolved.point, scratch.path(), asked.port, &[]);
+        let started = recovery::start(settings, &opened, &resolved.point, scratch.path(), asked.port, &[]);
         let mut server = unless_stopped(started).await??;
         let reached = recovery::reach(settings, &mut server, &resolved.point, resolved.stop()).await?;
         target::reached(reached, &resolved)?;
