@@ -149,12 +149,26 @@ async fn m1_a_slot_that_is_given_up_while_the_vault_is_away_leaves_a_hole_with_a
         // Told while the vault is still away.
         stream.wait_alarm(AlarmKind::SlotLost);
         vault.store.set_plan(FaultPlan::none());
-        let Alarm::Hole { range, .. } = stream.wait_alarm(AlarmKind::Hole) else { panic!() };
+        stream.wait_alarm(AlarmKind::Hole);
         let end = write(&cluster, 10);
         stream.wait_durable(end);
+        let named = named_holes(&stream);
         stream.stop().await;
         let coverage = vault.archive().await.coverage(Timeline(1)).await.unwrap();
-        assert_eq!(coverage.holes(), [range], "the hole is the one that was named");
+        assert_eq!(coverage.holes(), named, "the holes are those that were named");
         assert!(coverage.end().unwrap() >= end);
     }
+}
+
+/// What the alarms have named, joined: the server may have given up the next slot, too, before it was full.
+fn named_holes(stream: &Stream) -> Vec<LsnRange> {
+    let mut named: Vec<LsnRange> = Vec::new();
+    for alarm in stream.alarms(AlarmKind::Hole) {
+        let Alarm::Hole { range, .. } = alarm else { panic!("{alarm}") };
+        match named.last_mut().filter(|last| range.start <= last.end) {
+            Some(last) => last.end = last.end.max(range.end),
+            None => named.push(range),
+        }
+    }
+    named
 }
