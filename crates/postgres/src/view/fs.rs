@@ -15,7 +15,7 @@
 
 use super::disk::RealDisk;
 use super::nodes::Nodes;
-use super::overlay::{Base, Handle, Overlay, place_of};
+use super::overlay::{Base, Handle, Overlay, lock, place_of};
 use crate::restore::PID_FILE;
 use fuser::{
     BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
@@ -31,7 +31,7 @@ use std::io::Result;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 use tokio::sync::Semaphore;
 
@@ -44,6 +44,8 @@ const BELIEVED: Duration = Duration::from_secs(3600);
 const BACKGROUND: u16 = 8192;
 /// Fetches under way at a time, each with a thread: fewer than there are, for what waits for the disk alone (F1).
 const FETCHES: usize = 256;
+/// What the kernel read it keeps, for nothing changes but through it; and closing writes nothing.
+const OPENED: FopenFlags = FopenFlags::FOPEN_KEEP_CACHE.union(FopenFlags::FOPEN_NOFLUSH);
 /// Read ahead by the kernel: a frame.
 const READ_AHEAD_BYTES: u32 = 128 << 10;
 /// Lines of `postmaster.pid` before the one that says how far the server is. Source: `miscadmin.h`.
@@ -71,10 +73,6 @@ struct Shared<B> {
     files: RwLock<HashMap<u64, (u64, Open)>>,
     directories: Mutex<HashMap<u64, Arc<Entries>>>,
     next_handle: AtomicU64,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<B: Base> ViewFs<B> {
@@ -171,9 +169,10 @@ impl<B: Base> Shared<B> {
         files.values().find(|(of, _)| *of == number.0).map(|(_, opened)| opened.clone())
     }
 
-    /// What was made belongs to whoever asked for it.
-    fn give(&self, request: (u32, u32), path: &str) -> Result<()> {
-        lchown(self.place(path), Some(request.0), Some(request.1))
+    /// What was made belongs to whoever asked for it, and the kernel is told of it.
+    fn give(&self, request: (u32, u32), path: &str) -> Result<FileAttr> {
+        lchown(self.place(path), Some(request.0), Some(request.1))?;
+        self.tell(path)
     }
 
     fn create(&self, request: (u32, u32), path: &str, mode: u32) -> Result<(FileAttr, FileHandle)> {
@@ -184,8 +183,7 @@ impl<B: Base> Shared<B> {
         let handle = self.overlay.create_file(path, mode)?;
         // Our own umask is not the one that counts.
         handle.file.set_permissions(Permissions::from_mode(mode))?;
-        self.give(request, path)?;
-        let attributes = self.tell(path)?;
+        let attributes = self.give(request, path)?;
         Ok((attributes, self.keep(attributes.ino, handle)))
     }
 
@@ -329,13 +327,18 @@ macro_rules! answer {
     };
 }
 
+/// The file that was found or made.
+fn entry(reply: ReplyEntry, outcome: Result<FileAttr>) {
+    answer!(reply, outcome, attributes => reply.entry(&BELIEVED, &attributes, Generation(0)));
+}
+
 fn whose(request: &Request) -> (u32, u32) {
     (request.uid(), request.gid())
 }
 
 impl<B: Base> Filesystem for ViewFs<B> {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> Result<()> {
-        // Each only asks for less than the kernel would do by itself.
+        // Refused, the kernel does as it would have.
         let _ = config.set_max_readahead(READ_AHEAD_BYTES);
         let _ = config.set_max_background(BACKGROUND);
         Ok(())
@@ -343,7 +346,7 @@ impl<B: Base> Filesystem for ViewFs<B> {
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let found = self.shared.child(parent, name).and_then(|path| self.shared.tell(&path));
-        answer!(reply, found, attributes => reply.entry(&BELIEVED, &attributes, Generation(0)));
+        entry(reply, found);
     }
 
     fn forget(&self, _: &Request, number: INodeNo, lookups: u64) {
@@ -416,10 +419,9 @@ impl<B: Base> Filesystem for ViewFs<B> {
                 return Err(rustix::io::Errno::PERM.into());
             }
             rustix::fs::mknodat(CWD, self.shared.place(&path), kind, mode_bits, 0)?;
-            self.shared.give(whose(request), &path)?;
-            self.shared.tell(&path)
+            self.shared.give(whose(request), &path)
         });
-        answer!(reply, made, attributes => reply.entry(&BELIEVED, &attributes, Generation(0)));
+        entry(reply, made);
     }
 
     fn mkdir(
@@ -435,10 +437,9 @@ impl<B: Base> Filesystem for ViewFs<B> {
             let place = self.shared.place(&path);
             std::fs::create_dir(&place)?;
             std::fs::set_permissions(&place, Permissions::from_mode(mode & !umask & 0o7777))?;
-            self.shared.give(whose(request), &path)?;
-            self.shared.tell(&path)
+            self.shared.give(whose(request), &path)
         });
-        answer!(reply, made, attributes => reply.entry(&BELIEVED, &attributes, Generation(0)));
+        entry(reply, made);
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -462,10 +463,9 @@ impl<B: Base> Filesystem for ViewFs<B> {
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         let made = self.shared.child(parent, name).and_then(|path| {
             symlink(target, self.shared.place(&path))?;
-            self.shared.give(whose(request), &path)?;
-            self.shared.tell(&path)
+            self.shared.give(whose(request), &path)
         });
-        answer!(reply, made, attributes => reply.entry(&BELIEVED, &attributes, Generation(0)));
+        entry(reply, made);
     }
 
     fn rename(
@@ -496,8 +496,7 @@ impl<B: Base> Filesystem for ViewFs<B> {
 
     fn open(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         let opened = self.shared.path(number).and_then(|path| self.shared.overlay.open_file(&path));
-        let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH;
-        answer!(reply, opened, handle => reply.opened(self.shared.keep(number, handle), flags));
+        answer!(reply, opened, handle => reply.opened(self.shared.keep(number, handle), OPENED));
     }
 
     fn create(
@@ -516,9 +515,8 @@ impl<B: Base> Filesystem for ViewFs<B> {
                 // It may have to be noted first whose name it was, or all to be synced.
                 let may_wait = path == PID_FILE || self.shared.overlay.is_tracked(&path);
                 let answered = move |shared: &Shared<B>| {
-                    let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH;
                     answer!(reply, shared.create(asked, &path, mode), (attributes, handle) => {
-                        reply.created(&BELIEVED, &attributes, Generation(0), handle, flags);
+                        reply.created(&BELIEVED, &attributes, Generation(0), handle, OPENED);
                     });
                 };
                 if may_wait { self.beside(answered) } else { answered(&self.shared) }

@@ -5,7 +5,7 @@
 //!   [`AWAY_LIMIT`]; then it is an error, and each later one is tried once, until the vault is back.
 //! - **G2 damage is told.** A frame that no copy has whole is an error and an event, never served.
 
-use super::overlay::{Base, BaseFile, Fetched, Keep};
+use super::overlay::{Base, BaseFile, Fetched, Keep, lock};
 use super::place::within;
 use lifeboat_base::{Clock, error_chain};
 use lifeboat_pgformat::{PAGE_SIZE_BYTES, RelationFile};
@@ -14,7 +14,7 @@ use lifeboat_vault::{ReadError, Vault};
 use std::collections::{HashMap, VecDeque};
 use std::io::{Error, ErrorKind, Result};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How long a page is waited for while the vault does not answer.
@@ -119,7 +119,7 @@ impl VaultPages {
     /// Whether to try again (G1).
     fn may_wait(&self, why: &LayerError) -> bool {
         let now = self.clock.monotonic();
-        let mut away = self.away_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut away = lock(&self.away_since);
         let since = *away.get_or_insert_with(|| {
             (self.tell)(Happened::Away(error_chain(why)));
             now
@@ -128,7 +128,7 @@ impl VaultPages {
     }
 
     fn answered(&self) {
-        let mut away = self.away_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut away = lock(&self.away_since);
         if away.take().is_some() {
             (self.tell)(Happened::Back);
         }
@@ -140,7 +140,7 @@ impl Base for Arc<VaultPages> {
         let file = self.files.get(number as usize).ok_or_else(|| Error::from(ErrorKind::NotFound))?;
         let first_page = page - page % FRAME_PAGES;
         let at = u64::from(first_page) * PAGE_SIZE_BYTES as u64;
-        let held = self.held.as_ref().map(|held| held.lock().unwrap_or_else(PoisonError::into_inner));
+        let held = self.held.as_ref().map(|held| lock(held));
         if let Some(found) = held.and_then(|held| held.frames.get(&(number, first_page)).cloned()) {
             return Ok(found);
         }
@@ -151,7 +151,7 @@ impl Base for Arc<VaultPages> {
                     self.fetched.fetch_add(1, Ordering::Relaxed);
                     let fetched = Fetched { first_page, bytes };
                     if let Some(held) = &self.held {
-                        held.lock().unwrap_or_else(PoisonError::into_inner).hold(number, &fetched);
+                        lock(held).hold(number, &fetched);
                     }
                     return Ok(fetched);
                 }

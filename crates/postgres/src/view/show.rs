@@ -3,7 +3,7 @@
 use super::disk::RealDisk;
 use super::fs::ViewFs;
 use super::hydrate::hydrate;
-use super::overlay::{BaseFile, Keep, Overlay};
+use super::overlay::{BaseFile, Keep, Overlay, lock};
 use super::pages::{Happened, Listener, VaultPages};
 use super::place::{About, Place};
 use crate::restore::running_server;
@@ -22,7 +22,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Threads that answer the kernel; what waits is done beside.
@@ -46,7 +46,15 @@ pub enum ViewError {
     /// It is shown already.
     #[error("the view at {} is shown already, by another process", .0.display())]
     Shown(PathBuf),
-    /// Something is mounted there that is not ours.
+    /// What is mounted there is not ours.
+    #[error("{} is mounted at {}, and is no view: unmount it, or mount it elsewhere", device, path.display())]
+    Foreign {
+        /// Where.
+        path: PathBuf,
+        /// What.
+        device: String,
+    },
+    /// It is still in use.
     #[error("{} could not be unmounted", path.display())]
     Unmount {
         /// Where.
@@ -181,10 +189,7 @@ impl View {
         let overlay = Overlay::open(RealDisk(place.home.clone()), pages.clone(), &files, keep);
         let overlay = Arc::new(overlay.map_err(file_error(&place.home))?);
         open_many();
-        // One that was killed leaves a mount behind that answers nobody.
-        if is_mounted(mount) {
-            unmount(mount, true)?;
-        }
+        unmount_dead(mount)?;
         let runtime = tokio::runtime::Handle::current();
         let fs = ViewFs::new(overlay.clone(), place.home.clone(), runtime);
         let mut config = Config::default();
@@ -218,7 +223,7 @@ impl View {
             frames_fetched: self.pages.fetched.load(Ordering::Relaxed),
             is_whole: self.overlay.is_all_settled(),
             is_hydrating: self.is_hydrating.load(Ordering::Relaxed),
-            failure: self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            failure: lock(&self.failure).clone(),
         }
     }
 
@@ -235,7 +240,7 @@ impl View {
     pub(super) fn begin_hydrating(&self) -> bool {
         let is_first = !self.is_hydrating.swap(true, Ordering::AcqRel);
         if is_first {
-            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *lock(&self.failure) = None;
         }
         is_first
     }
@@ -248,7 +253,7 @@ impl View {
         };
         let failure = outcome.as_ref().err().map(|error| error_chain(error));
         (self.tell)(failure.clone().map_or(Happened::Hydrated, Happened::NotHydrated));
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+        *lock(&self.failure) = failure;
         self.is_hydrating.store(false, Ordering::Release);
         outcome
     }
@@ -339,9 +344,7 @@ pub fn discard(place: &Place) -> Result<(), ViewError> {
     if place.is_shown() {
         return Err(ViewError::Shown(place.mount.clone()));
     }
-    if is_mounted(&place.mount) {
-        unmount(&place.mount, true)?;
-    }
+    unmount_dead(&place.mount)?;
     remove(&place.home)?;
     match std::fs::remove_dir(&place.mount) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(file_error(&place.mount)(error)),
@@ -376,9 +379,13 @@ fn sync_all(directory: &Path) -> Result<(), ViewError> {
     rustix::fs::syncfs(opened).map_err(|error| file_error(directory)(error.into()))
 }
 
-/// Whether something is mounted at `path`, alive or not.
-fn is_mounted(path: &Path) -> bool {
-    mounts().any(|(place, _)| place == path)
+/// A view whose process was killed leaves a mount behind that answers nobody.
+fn unmount_dead(path: &Path) -> Result<(), ViewError> {
+    match mounts().filter(|(place, _)| place == path).last() {
+        None => Ok(()),
+        Some((_, device)) if device == NAME => unmount(path, true),
+        Some((_, device)) => Err(ViewError::Foreign { path: path.to_owned(), device }),
+    }
 }
 
 /// Where views are mounted, alive or not.
@@ -448,6 +455,9 @@ mod tests {
     #[test]
     fn names_of_mounts_are_read_as_they_are_written() {
         assert_eq!(unescaped("/a\\040b\\134c"), "/a b\\c");
-        assert!(is_mounted(Path::new("/proc")) && !is_mounted(Path::new("/proc/self")));
+        let proc = Path::new("/proc");
+        assert!(mounts().any(|(place, _)| place == proc));
+        assert!(matches!(unmount_dead(proc), Err(ViewError::Foreign { .. })), "it was somebody else's");
+        unmount_dead(&proc.join("self")).unwrap();
     }
 }
