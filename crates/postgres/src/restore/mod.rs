@@ -18,7 +18,7 @@ mod delta;
 pub(crate) mod files;
 mod left;
 mod marker;
-mod room;
+pub(crate) mod room;
 mod settings;
 mod tablespaces;
 
@@ -43,7 +43,7 @@ pub use tablespaces::link_made_by_replay;
 /// Threads that open, decompress and write.
 pub const DEFAULT_WORKERS: usize = 2;
 /// Room that must be left beyond the files themselves: WAL to be replayed, and the server's own.
-pub(crate) const SPARE_BYTES: u64 = 256 << 20;
+const SPARE_BYTES: u64 = 256 << 20;
 /// Where tablespaces go that were not mapped elsewhere, below the data directory.
 pub(crate) const TABLESPACES_DIRECTORY: &str = "lifeboat_tablespaces";
 /// Where a server says that it runs.
@@ -220,11 +220,8 @@ pub(crate) fn failed(path: &Path) -> impl Fn(std::io::Error) -> RestoreError + '
     |source| RestoreError::File { path: path.to_owned(), source }
 }
 
-/// Looks at the point and the directory and decides what is to be done. Writes nothing.
-///
-/// # Errors
-/// [`RestoreError`]: everything that can be known before the first byte is written.
-pub async fn plan(options: &RestoreOptions) -> Result<RestorePlan, RestoreError> {
+/// The restore point's layer, all of whose paths stay inside (R5).
+pub(crate) async fn open_layer(options: &RestoreOptions) -> Result<LayerReader, RestoreError> {
     let point = &options.point;
     let [layer] = &point.layers[..] else {
         return Err(RestoreError::Unsupported(format!(
@@ -235,9 +232,19 @@ pub async fn plan(options: &RestoreOptions) -> Result<RestorePlan, RestoreError>
     };
     let reader =
         LayerReader::open(&options.vault, &point.service, layer).await.map_err(RestoreError::Layer)?;
+    check_paths(reader.index())?;
+    Ok(reader)
+}
+
+/// Looks at the point and the directory and decides what is to be done. Writes nothing.
+///
+/// # Errors
+/// [`RestoreError`]: everything that can be known before the first byte is written.
+pub async fn plan(options: &RestoreOptions) -> Result<RestorePlan, RestoreError> {
+    let point = &options.point;
+    let reader = open_layer(options).await?;
     let (marker, goes_on) = occupant(options)?;
     let index = reader.index();
-    check_paths(index)?;
     let size_bytes: u64 = index.files.iter().map(|file| file.length).sum();
     let packs_done = marker.packs_done.len();
     let is_over = marker.delta || goes_on;
@@ -361,7 +368,7 @@ pub(crate) fn check_ways(
 }
 
 /// R5: every path is plain, and below the directory.
-pub(crate) fn check_paths(index: &LayerIndex) -> Result<(), RestoreError> {
+fn check_paths(index: &LayerIndex) -> Result<(), RestoreError> {
     for file in &index.files {
         let plain = file.path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
         if !plain || file.path.contains('\0') {

@@ -28,14 +28,17 @@ pub(super) fn check(
         let need = needs.entry(device).or_insert_with(|| (root.to_owned(), 0));
         need.1 = need.1.saturating_add(bytes);
     }
-    for (path, size_bytes) in needs.into_values() {
-        let at = existing(&path);
-        let stat = rustix::fs::statvfs(at)
-            .map_err(|error| RestoreError::File { path: at.to_owned(), source: error.into() })?;
-        let free_bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
-        if free_bytes < size_bytes.saturating_add(SPARE_BYTES) {
-            return Err(RestoreError::NoRoom { path, free_bytes, size_bytes });
-        }
+    needs.into_values().try_for_each(|(path, size_bytes)| must_have(&path, size_bytes))
+}
+
+/// Refuses to write so much to where `path` will be, and leave nothing to spare.
+pub(crate) fn must_have(path: &Path, size_bytes: u64) -> Result<(), RestoreError> {
+    let at = existing(path);
+    let stat = rustix::fs::statvfs(at)
+        .map_err(|error| RestoreError::File { path: at.to_owned(), source: error.into() })?;
+    let free_bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free_bytes < size_bytes.saturating_add(SPARE_BYTES) {
+        return Err(RestoreError::NoRoom { path: path.to_owned(), free_bytes, size_bytes });
     }
     Ok(())
 }

@@ -1,13 +1,13 @@
 //! Makes a view: all names, all small files, and of relations nothing but their lengths.
 
 use super::disk::RealDisk;
-use super::overlay::{CONTROL, Overlay};
+use super::overlay::{Base, CONTROL, Fetched, Overlay, place_of};
 use super::pages::relation_files;
 use super::place::{About, Place, within};
 use crate::restore::files::{make_directory, open_file, own, prepare};
 use crate::restore::{
-    MARKER_FILE, Marker, MarkerWriter, RestoreError, RestoreOptions, SPARE_BYTES, TABLESPACES_DIRECTORY,
-    check_paths, check_ways, failed, has_entries,
+    MARKER_FILE, Marker, MarkerWriter, RestoreError, RestoreOptions, TABLESPACES_DIRECTORY, check_ways,
+    failed, has_entries, open_layer, room,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use lifeboat_pgformat::{PG_CONTROL_PATH, RelationFile};
@@ -42,17 +42,7 @@ pub struct ViewPlan {
 /// # Errors
 /// [`RestoreError`]: everything that can be known before the first byte is written.
 pub async fn plan(options: &RestoreOptions) -> Result<ViewPlan, RestoreError> {
-    let point = &options.point;
-    let [layer] = &point.layers[..] else {
-        return Err(RestoreError::Unsupported(format!(
-            "restore point {} is a stack of {} layers; this version shows single ones",
-            point.id,
-            point.layers.len()
-        )));
-    };
-    let reader =
-        LayerReader::open(&options.vault, &point.service, layer).await.map_err(RestoreError::Layer)?;
-    check_paths(reader.index())?;
+    let reader = open_layer(options).await?;
     let place = Place::of(&options.into);
     must_be_free(options, &place)?;
     check_ways(options, &BTreeMap::new())?;
@@ -64,7 +54,7 @@ pub async fn plan(options: &RestoreOptions) -> Result<ViewPlan, RestoreError> {
             eager_bytes += file.length;
         }
     }
-    must_have_room(&place, eager_bytes)?;
+    room::must_have(&place.home, eager_bytes)?;
     Ok(ViewPlan { place, files: reader.index().files.len(), size_bytes, eager_bytes, reader })
 }
 
@@ -108,16 +98,6 @@ fn must_be_free(options: &RestoreOptions, place: &Place) -> Result<(), RestoreEr
     Ok(())
 }
 
-fn must_have_room(place: &Place, size_bytes: u64) -> Result<(), RestoreError> {
-    let at = place.home.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
-    let found = rustix::fs::statvfs(at).map_err(|error| failed(at)(error.into()))?;
-    let free_bytes = found.f_bavail.saturating_mul(found.f_frsize);
-    if free_bytes < size_bytes.saturating_add(SPARE_BYTES) {
-        return Err(RestoreError::NoRoom { path: place.mount.clone(), free_bytes, size_bytes });
-    }
-    Ok(())
-}
-
 /// Makes the view, which nobody sees yet.
 ///
 /// # Errors
@@ -149,8 +129,8 @@ pub async fn create(options: &RestoreOptions, plan: ViewPlan) -> Result<(), Rest
 /// Behind an overlay that is only made, nothing is asked for.
 struct Nothing;
 
-impl super::overlay::Base for Nothing {
-    fn fetch(&self, _: u32, _: u32) -> std::io::Result<super::overlay::Fetched> {
+impl Base for Nothing {
+    fn fetch(&self, _: u32, _: u32) -> std::io::Result<Fetched> {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 }
@@ -184,7 +164,7 @@ fn make_names(options: &RestoreOptions, place: &Place, reader: &LayerReader) -> 
         make_directory(&data.join(missing), OWNER_ONLY, owner)?;
     }
     for file in files.iter().filter(|file| file.kind == FileKind::File && file.path != MARKER_FILE) {
-        let path = place.home.join(super::overlay::place_of(&within(&file.path)));
+        let path = place.home.join(place_of(&within(&file.path)));
         let opened = open_file(&path, file.mode, owner)?;
         opened.set_len(file.length).map_err(failed(&path))?;
     }
@@ -208,7 +188,7 @@ async fn fetch_small(
             return Err(RestoreError::Cancelled);
         }
         let raw = reader.frame(&path, at).await.map_err(RestoreError::Layer)?.unwrap_or_default();
-        let to = place.home.join(super::overlay::place_of(&within(&path)));
+        let to = place.home.join(place_of(&within(&path)));
         let opened = std::fs::OpenOptions::new().write(true).open(&to).map_err(failed(&to))?;
         opened.write_all_at(&raw, at).map_err(failed(&to))?;
         options.progress.done_bytes.fetch_add(raw.len() as u64, Ordering::Relaxed);
