@@ -179,6 +179,19 @@ impl Output {
         Ok(if answer.is_empty() { default.to_owned() } else { answer.to_owned() })
     }
 
+    /// Whether a person who is there types that it may be done: nothing else is a yes.
+    ///
+    /// # Errors
+    /// If the answer cannot be read.
+    pub fn confirm(&self, question: &str) -> anyhow::Result<bool> {
+        /// What a person types.
+        const YES: &str = "yes";
+        if !std::io::stdin().is_terminal() || !self.is_watched() {
+            return Ok(false);
+        }
+        Ok(self.ask(&format!("{question} `{YES}` does"), "no")? == YES)
+    }
+
     fn talk_style(&self) -> Style {
         Style { colour: self.talk_colour }
     }

@@ -12,13 +12,10 @@ use anyhow::{Context, anyhow};
 use lifeboat_base::{ServiceName, SystemId, error_chain};
 use lifeboat_plan::Plan;
 use lifeboat_postgres::client::{ClientError, Connection, Conninfo, Purpose};
-use std::io::IsTerminal;
 use std::time::Duration;
 
 /// How long a server may take to say who it is.
 const LIMIT: Duration = Duration::from_secs(10);
-/// What a person types to have two primaries.
-const YES: &str = "yes";
 
 /// What is known of production.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,11 +56,8 @@ pub async fn may_open_beside(
     if is_wanted {
         return Ok(true);
     }
-    if std::io::stdin().is_terminal() && output.is_watched() {
-        let answer = output.ask(&format!("Open it beside production all the same? `{YES}` does"), "no")?;
-        if answer == YES {
-            return Ok(true);
-        }
+    if output.confirm("Open it beside production all the same?")? {
+        return Ok(true);
     }
     Err(anyhow!("nothing is opened beside a production that takes writes"))
         .next("fence it and try again; for a drill, add --beside-production")

@@ -141,6 +141,14 @@ fn o5_after_a_reboot_nothing_starts_by_mistake_and_it_is_shown_again() {
     assert!(!starts_by_hand(&seen.world, &installation, &seen.home().join("data")));
     let told = seen.view(&["status"]).expect(2);
     assert!(told.stderr.contains("lifeboat view show"), "{}", told.stderr);
+    let into = seen.directory.to_str().unwrap().to_owned();
+    for (asked, way_on) in [
+        (vec!["restore", "ledger-db", "--into", &into], "lifeboat view finish"),
+        (vec!["recover", "ledger-db", "--dry-run", "--into", &into], "lifeboat view show"),
+    ] {
+        let told = seen.world.run(&asked).expect(2);
+        assert!(told.stderr.contains(way_on), "{asked:?}: {}", told.stderr);
+    }
     seen.view(&["show"]).expect(0);
     assert_eq!(seen.server(), None, "nobody asked for a server");
     seen.view(&["show", "--start"]).expect(0);

@@ -23,7 +23,7 @@ pub struct Args {
     asked: Asked,
     /// The directory: new, empty, or left by this command. With --table: the database to put it into, as a
     /// connection string.
-    #[arg(long, value_name = "DIR", required_unless_present = "dump")]
+    #[arg(long, value_name = "DIR|CONNECTION")]
     into: Option<String>,
     /// Fetch the rest right away, while the server is in use.
     #[arg(long, conflicts_with = "tables")]
@@ -41,7 +41,7 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     if !table.tables.is_empty() {
         return table::run(settings, &asked, into, table).await;
     }
-    let into = into.context("a whole service needs a directory: --into DIR")?;
+    let into = into.context("say where the service goes: --into DIR")?;
     let how = match view::is_possible() {
         Ok(()) => How::View { hydrate },
         Err(why) => {

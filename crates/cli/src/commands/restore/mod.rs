@@ -24,7 +24,7 @@ use crate::recovery::{self, Hold, Stopwatch, Wanted, quoted};
 use crate::settings::{Opened, Settings};
 use crate::signals::{self, unless_stopped};
 use crate::{journal, points, production, showing};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 pub use left::resolve;
 use left::{Way, goes_on, is_running, must_lead_there};
 use lifeboat_base::{ServiceName, Timeline};
@@ -178,9 +178,7 @@ pub async fn bring_back(settings: &Settings, asked: Asked, into: PathBuf, how: H
     let opened = settings.open().await?;
     points::must_be_known(&opened, &asked.service).await?;
     let mut watch = Stopwatch::start(settings);
-    if !asked.dry_run {
-        show_again(settings, &opened, &asked, &into).await?;
-    }
+    show_again(settings, &opened, &asked, &into).await?;
     let left = restore::left_in(&into).filter(|left| left.service == asked.service);
     let resolved = resolve(settings, &opened, &asked, left.as_ref()).await?;
     watch.lap("resolved");
@@ -288,9 +286,21 @@ pub async fn bring_back(settings: &Settings, asked: Asked, into: PathBuf, how: H
 async fn show_again(settings: &Settings, opened: &Opened, asked: &Asked, into: &Path) -> anyhow::Result<()> {
     let place = Place::of(into);
     let about = place.about().with_context(|| format!("{} cannot be read", place.home.display()))?;
-    let is_left = about.is_some_and(|about| about.service == asked.service);
-    if !is_left || !asked.how.is_view() || place.is_shown() {
+    let Some(about) = about.filter(|about| about.service == asked.service) else { return Ok(()) };
+    if !asked.how.is_view() {
+        let (service, into) = (&about.service, quoted(&into.display().to_string()));
+        return Err(anyhow!("{into} is a view of {service}: not all of its files are there")).next(format!(
+            "`lifeboat recover {service} --into {into}` goes on with it, and `lifeboat view finish {into}` makes a \
+             plain data directory of it"
+        ));
+    }
+    if place.is_shown() {
         return Ok(());
+    }
+    if asked.dry_run {
+        let into = quoted(&into.display().to_string());
+        return Err(anyhow!("nobody shows the view at {into} now, so what it is at cannot be seen"))
+            .next(format!("lifeboat view show {into}"));
     }
     if place.is_whole() {
         return view::put_in_place(&place).context("the finished view was to be put in its place");

@@ -149,7 +149,8 @@ pub(super) fn before(
             line("keeps", format!("what was read or written in {}", plan.place.home.display()));
         }
         Way::GoOn(_) => {
-            line("goes on", format!("all files are in {} from an earlier try", done.into.display()))
+            let what = if asked.how.is_view() { "a view is at" } else { "all files are in" };
+            line("goes on", format!("{what} {} from an earlier try", done.into.display()))
         }
     }
     for (oid, path) in &done.tablespaces {

@@ -10,11 +10,7 @@ use lifeboat_postgres::server::Server;
 use lifeboat_postgres::view::control::{AskError, Request, ask};
 use lifeboat_postgres::view::discard;
 use serde::Serialize;
-use std::io::IsTerminal;
 use std::path::PathBuf;
-
-/// What a person types.
-const YES: &str = "yes";
 
 /// Arguments of `lifeboat view drop`.
 #[derive(Debug, clap::Args)]
@@ -53,11 +49,8 @@ pub(super) async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit>
     output.say(format!(
         "{name} is {what}. The restore point stays in the vault; what was written to the view since is only here, and goes"
     ));
-    if !args.yes {
-        let is_asked = std::io::stdin().is_terminal() && output.is_watched();
-        if !is_asked || output.ask(&format!("Remove it? `{YES}` does"), "no")? != YES {
-            return Err(anyhow!("nothing was removed")).next("add --yes to remove it without being asked");
-        }
+    if !args.yes && !output.confirm("Remove it?")? {
+        return Err(anyhow!("nothing was removed")).next("add --yes to remove it without being asked");
     }
     match ask(&place, Request::Hide).await {
         Ok(_) | Err(AskError::NotShown(_)) => {}
