@@ -3,7 +3,7 @@
 //! The files are made once (`cargo test -p lifeboat-vault --lib make_golden -- --ignored`) and never again for
 //! the same format. Base layers are in the golden vault of `tests/it/golden.rs`.
 
-use super::pack::{FrameEntry, FrameHash, PackWriter};
+use super::pack::{Changed, FrameEntry, FrameHash, PackWriter};
 use super::{FileEntry, FileKind, LayerIndex, LayerKind, verify_index, verify_pack};
 use crate::seal::VaultKey;
 use lifeboat_base::ManualClock;
@@ -60,10 +60,8 @@ fn make_golden_deltas() {
     std::fs::write(directory().join("delta-index"), sealed).unwrap();
     let mut pack = PackWriter::begin(&key(), PACK_NAME, 0, 3, &clock());
     let [held, tail] = pages();
-    pack.add("base/5/16384", 0, &held);
-    pack.add("base/5/16384", 131_072, &tail);
-    pack.stretch_last_but(1, 131_072, Some(0b101), Some(0b010));
-    pack.stretch_last_but(0, 8292, Some(0b10), None);
+    pack.add_changed("base/5/16384", 0, 131_072, &Changed { present: 0b101, zero: 0b010, raw: held });
+    pack.add_changed("base/5/16384", 131_072, 8292, &Changed { present: 0b10, zero: 0, raw: tail });
     std::fs::write(directory().join("delta-pack"), pack.finish().bytes).unwrap();
 }
 

@@ -60,6 +60,15 @@ pub struct FileEntry {
     pub made_anew: bool,
 }
 
+impl FileEntry {
+    /// A file or directory of a base layer, or one that was made anew; which packs it is in, the writer adds.
+    #[must_use]
+    pub fn new(path: String, kind: FileKind, length: u64, mode: u32) -> Self {
+        let (packs, smallest_length, removed, made_anew) = Default::default();
+        Self { path, kind, length, mode, packs, smallest_length, removed, made_anew }
+    }
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

@@ -22,11 +22,13 @@ mod golden;
 mod index;
 mod pack;
 mod reader;
+mod stack;
 mod writer;
 
 pub use index::{FileEntry, FileKind, LayerIndex, LayerKind};
-pub use pack::{FrameEntry, FrameHash, Pack, PackDirectory, PackWriter};
+pub use pack::{Changed, FrameEntry, FrameHash, Pack, PackDirectory, PackWriter};
 pub use reader::{LayerError, LayerReader, OpenedPack};
+pub use stack::{Stack, Stretch};
 pub use writer::LayerWriter;
 
 /// Raw bytes in a whole frame: 16 pages. Chosen by measurement (docs/decisions).

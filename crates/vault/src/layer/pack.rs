@@ -98,6 +98,35 @@ impl FrameEntry {
         let held = (0..pages.min(u32::BITS as usize)).filter(|page| present >> page & 1 == 1);
         Some(held.map(|page| PAGE_SIZE_BYTES.min(span - page * PAGE_SIZE_BYTES)).sum())
     }
+
+    /// The pages of which it holds the bytes, lowest bit first.
+    #[must_use]
+    pub fn held(&self) -> u32 {
+        self.present.unwrap_or_else(|| pages_of(u64::from(self.length)))
+    }
+
+    /// The pages that it speaks about.
+    #[must_use]
+    pub fn named(&self) -> u32 {
+        self.held() | self.zero.unwrap_or_default()
+    }
+}
+
+/// The pages of so many bytes of a frame, lowest bit first.
+pub(super) fn pages_of(length: u64) -> u32 {
+    let pages = length.div_ceil(PAGE_SIZE_BYTES as u64);
+    u32::MAX.checked_shr(u32::BITS.saturating_sub(u32::try_from(pages).unwrap_or(u32::MAX))).unwrap_or(0)
+}
+
+/// What changed in a frame since the layer below.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// The pages that `raw` holds, lowest bit first.
+    pub present: u32,
+    /// The pages that became zero; none of them is present.
+    pub zero: u32,
+    /// The present pages, one after the other.
+    pub raw: Vec<u8>,
 }
 
 /// What is in a pack, in the order of its frames.
@@ -143,6 +172,24 @@ impl PackWriter {
 
     /// Adds the frame of `path` that begins at byte `begin`.
     pub fn add(&mut self, path: &str, begin: u64, raw: &[u8]) {
+        self.add_frame(path, begin, raw.len() as u32, None, None, raw);
+    }
+
+    /// Adds a frame of a delta layer: of the `length` bytes of `path` from byte `begin` on, what changed.
+    pub fn add_changed(&mut self, path: &str, begin: u64, length: u32, changed: &Changed) {
+        let zero = (changed.zero != 0).then_some(changed.zero);
+        self.add_frame(path, begin, length, Some(changed.present), zero, &changed.raw);
+    }
+
+    fn add_frame(
+        &mut self,
+        path: &str,
+        begin: u64,
+        length: u32,
+        present: Option<u32>,
+        zero: Option<u32>,
+        raw: &[u8],
+    ) {
         let file = match self.file_numbers.get(path) {
             Some(number) => *number,
             None => {
@@ -160,26 +207,13 @@ impl PackWriter {
         self.directory.frames.push(FrameEntry {
             file,
             begin,
-            length: raw.len() as u32,
+            length,
             offset: offset as u64,
             stored: (self.bytes.len() - offset) as u32,
             hash: FrameHash::of(raw),
-            present: None,
-            zero: None,
+            present,
+            zero,
         });
-    }
-
-    /// Makes the last frame, or one before it, a delta's; nothing writes these yet.
-    #[cfg(test)]
-    pub(super) fn stretch_last_but(
-        &mut self,
-        before: usize,
-        length: u32,
-        present: Option<u32>,
-        zero: Option<u32>,
-    ) {
-        let frame = self.directory.frames.iter_mut().rev().nth(before).unwrap();
-        (frame.length, frame.present, frame.zero) = (length, present, zero);
     }
 
     /// Whether it has grown to [`PACK_BYTES`].

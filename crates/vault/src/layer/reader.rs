@@ -28,6 +28,12 @@ pub enum LayerError {
         /// Why.
         source: ReadError,
     },
+    /// Layers that are none.
+    #[error("the layers {} do not stand on a base layer: the manifest is not one that Lifeboat writes", layers.join(", "))]
+    NoBase {
+        /// Newest first.
+        layers: Vec<String>,
+    },
 }
 
 /// A layer, its index read.
@@ -204,8 +210,8 @@ impl LayerReader {
         opener.frame(frame, &sealed).map_err(damaged)
     }
 
-    /// Reads the frame of `path` that holds byte `at`: one look-up and one ranged read. Zeros if the layer
-    /// stores none there; `None` beyond the end of the file or without such a file.
+    /// Reads the frame of `path` that holds byte `at`: one look-up and one ranged read. Zeros if the layer, a base
+    /// layer, stores none there; `None` beyond the end of the file or without such a file.
     ///
     /// # Errors
     /// [`LayerError`].
@@ -213,30 +219,57 @@ impl LayerReader {
         let Some(file) = self.index.file(path).filter(|file| at < file.length) else { return Ok(None) };
         let begin = at - at % FRAME_BYTES as u64;
         let length = (file.length - begin).min(FRAME_BYTES as u64) as usize;
-        // Packs ascend by first byte, but threads may interleave: all that begin at or before it are asked.
-        for (number, first_byte) in file.packs.iter().rev() {
-            if *first_byte > begin {
-                continue;
+        let stored = self.stored(path, begin).await?;
+        Ok(Some(stored.map_or_else(|| vec![0; length], |(_, raw)| raw)))
+    }
+
+    /// What is known of the stored frame of `path` that begins at byte `begin`.
+    ///
+    /// # Errors
+    /// [`LayerError`].
+    pub async fn entry(&self, path: &str, begin: u64) -> Result<Option<FrameEntry>, LayerError> {
+        let found = self.locate(path, begin).await?;
+        Ok(found.and_then(|(_, opened, number)| opened.directory.frames.get(number as usize).cloned()))
+    }
+
+    /// The frame of `path` that begins at byte `begin`, as it is stored: what is known of it, and the raw bytes of
+    /// the pages that it holds.
+    ///
+    /// # Errors
+    /// [`LayerError`].
+    pub async fn stored(&self, path: &str, begin: u64) -> Result<Option<(FrameEntry, Vec<u8>)>, LayerError> {
+        let Some((pack, opened, number)) = self.locate(path, begin).await? else { return Ok(None) };
+        let frame = &opened.directory.frames[number as usize];
+        let name = names::pack(&self.service, &self.id, pack);
+        let range = frame.offset..frame.offset + u64::from(frame.stored);
+        let open = |sealed: Bytes| opened.opener.frame(number, &sealed);
+        let own_copy = self.vault.copies().read(&name, Some(range.clone()), open).await;
+        let raw = match own_copy {
+            // Copies that were written at different times are sealed apart: each with its own header.
+            Err(ReadError::Damaged { .. }) => {
+                let from = |copy| self.frame_from(copy, name.clone(), range.clone(), number).boxed();
+                self.vault.copies().read_whole(&name, from).await
             }
-            let opened = self.opened(*number).await?;
-            let Some((frame_number, frame)) = opened.find(path, begin) else { continue };
-            let name = names::pack(&self.service, &self.id, *number);
-            let range = frame.offset..frame.offset + u64::from(frame.stored);
-            let open = |sealed: Bytes| opened.opener.frame(frame_number, &sealed);
-            let own_copy = self.vault.copies().read(&name, Some(range.clone()), open).await;
-            return match own_copy {
-                Ok(raw) => Ok(Some(raw)),
-                // Copies that were written at different times are sealed apart: each with its own header.
-                Err(ReadError::Damaged { .. }) => {
-                    let from =
-                        |copy| self.frame_from(copy, name.clone(), range.clone(), frame_number).boxed();
-                    let read = self.vault.copies().read_whole(&name, from).await;
-                    read.map(Some).map_err(self.failed())
-                }
-                Err(error) => Err(self.failed()(error)),
-            };
+            read => read,
+        };
+        raw.map(|raw| Some((frame.clone(), raw))).map_err(self.failed())
+    }
+
+    /// Where the frame is: its pack, the pack's directory, and its number there.
+    async fn locate(
+        &self,
+        path: &str,
+        begin: u64,
+    ) -> Result<Option<(u32, Arc<OpenedDirectory>, u32)>, LayerError> {
+        let Some(file) = self.index.file(path) else { return Ok(None) };
+        // Packs ascend by first byte, but threads may interleave: all that begin at or before it are asked.
+        for (pack, _) in file.packs.iter().rev().filter(|(_, first_byte)| *first_byte <= begin) {
+            let opened = self.opened(*pack).await?;
+            if let Some((number, _)) = opened.find(path, begin) {
+                return Ok(Some((*pack, opened, number)));
+            }
         }
-        Ok(Some(vec![0; length]))
+        Ok(None)
     }
 }
 

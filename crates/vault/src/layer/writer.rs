@@ -1,4 +1,4 @@
-//! Writes a base layer: several threads fill packs side by side, the packs go to the vault as they fill.
+//! Writes a layer: several threads fill packs side by side, the packs go to the vault as they fill.
 
 use super::{FileEntry, LayerIndex, LayerKind, Pack, PackWriter};
 use crate::{Reach, Vault, WriteError, names};
@@ -71,14 +71,29 @@ impl LayerWriter {
         Ok(())
     }
 
-    /// Writes the index: the layer is whole. Returns the bytes stored.
+    /// Writes the index: the base layer is whole. Returns the bytes stored.
     ///
     /// # Errors
     /// [`WriteError`].
     ///
     /// # Panics
     /// If a pack that was begun was not put: the layer would have holes.
-    pub async fn finish(self, mut files: Vec<FileEntry>) -> Result<u64, WriteError> {
+    pub async fn finish(self, files: Vec<FileEntry>) -> Result<u64, WriteError> {
+        self.finish_as(LayerKind::Base, files).await
+    }
+
+    /// As [`LayerWriter::finish`], for a layer of what changed since the one below.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    ///
+    /// # Panics
+    /// If a pack that was begun was not put.
+    pub async fn finish_delta(self, files: Vec<FileEntry>) -> Result<u64, WriteError> {
+        self.finish_as(LayerKind::Delta, files).await
+    }
+
+    async fn finish_as(self, kind: LayerKind, mut files: Vec<FileEntry>) -> Result<u64, WriteError> {
         let mut written = self.written.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         let begun = self.next_pack.into_inner();
         assert!(written.packs.len() == begun as usize, "{begun} packs begun, {} put", written.packs.len());
@@ -91,7 +106,7 @@ impl LayerWriter {
         files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         let packs: Vec<u64> = written.packs.into_values().collect();
         let stored: u64 = packs.iter().sum();
-        let index = LayerIndex { kind: LayerKind::Base, files, packs };
+        let index = LayerIndex { kind, files, packs };
         let name = names::layer_index(&self.service, &self.id);
         let sealed = index.seal(self.vault.key(), &name, self.vault.clock().as_ref());
         let stored = stored + sealed.len() as u64;

@@ -11,6 +11,7 @@ mod layer;
 mod lease;
 mod prune;
 mod s3;
+mod stack;
 mod support;
 mod wal;
 mod wal_joins;
