@@ -8,8 +8,8 @@
 
 use super::files::remove;
 use super::{Marker, PID_FILE, RestoreError, RestoreOptions, failed};
-use lifeboat_pgformat::{ControlFile, PG_CONTROL_PATH};
-use lifeboat_vault::layer::{FRAME_BYTES, FileKind, FrameHash, LayerIndex, PackDirectory};
+use lifeboat_pgformat::{ControlFile, PAGE_SIZE_BYTES, PG_CONTROL_PATH};
+use lifeboat_vault::layer::{FileKind, FrameEntry, FrameHash, LayerIndex, PackDirectory, Stack, Stretch};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Error, ErrorKind};
@@ -17,6 +17,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+const PAGE_BYTES: u64 = PAGE_SIZE_BYTES as u64;
 /// Deepest directory that is looked at: PostgreSQL's own need five.
 const DEPTH_LIMIT: usize = 16;
 
@@ -116,7 +117,7 @@ pub(super) fn clear(root: &Path, found: &[PathBuf]) -> Result<(), RestoreError> 
     Ok(())
 }
 
-/// Which frames the layer stores, learned pack by pack; the others are zeros.
+/// Which pages the layers store, learned pack by pack; the others are zeros.
 pub(super) struct Delta {
     stored: Mutex<HashMap<String, Vec<u64>>>,
 }
@@ -124,66 +125,74 @@ pub(super) struct Delta {
 impl Delta {
     pub(super) fn new(index: &LayerIndex) -> Self {
         let files = index.files.iter().filter(|file| file.kind == FileKind::File && file.length > 0);
-        let words = |length: u64| length.div_ceil(FRAME_BYTES as u64).div_ceil(64) as usize;
+        let words = |length: u64| length.div_ceil(PAGE_BYTES).div_ceil(64) as usize;
         let stored = files.map(|file| (file.path.clone(), vec![0; words(file.length)])).collect();
         Self { stored: Mutex::new(stored) }
     }
 
-    /// Whether every frame of a pack is in its place already.
-    pub(super) fn is_there(&self, root: &Path, pack: &PackDirectory) -> Result<bool, RestoreError> {
-        self.learn(pack);
+    /// Whether all that shows of a pack is in its place already.
+    pub(super) fn is_there(
+        &self,
+        root: &Path,
+        stack: &Stack,
+        number: u32,
+        pack: &PackDirectory,
+    ) -> Result<bool, RestoreError> {
         let mut open: Option<(u32, File)> = None;
-        let mut local = vec![0; FRAME_BYTES];
+        let mut is_there = true;
         for frame in &pack.frames {
             let path = &pack.files[frame.file as usize];
+            let showing = stack.showing(number, path, frame);
+            self.learn(path, &showing);
+            if !is_there || showing.is_empty() {
+                continue;
+            }
             if path == PG_CONTROL_PATH {
                 // It was taken away, and is needed.
-                return Ok(false);
+                is_there = false;
+                continue;
             }
             if open.as_ref().is_none_or(|(file, _)| *file != frame.file) {
                 let at = root.join(path);
                 open = Some((frame.file, File::open(&at).map_err(failed(&at))?));
             }
-            let Some((_, file)) = &open else { return Ok(false) };
-            let Some(bytes) = local.get_mut(..frame.length as usize) else { return Ok(false) };
-            let read = file.read_exact_at(bytes, frame.begin);
-            if read.is_err() || FrameHash::of(bytes) != frame.hash {
-                return Ok(false);
-            }
+            is_there = open.as_ref().is_some_and(|(_, file)| is_same(file, &showing, frame));
         }
-        Ok(true)
+        Ok(is_there)
     }
 
-    fn learn(&self, pack: &PackDirectory) {
+    fn learn(&self, path: &str, showing: &[Stretch]) {
         let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
-        for frame in &pack.frames {
-            let number = frame.begin / FRAME_BYTES as u64;
-            let words = stored.get_mut(&pack.files[frame.file as usize]);
-            if let Some(word) = words.and_then(|words| words.get_mut((number / 64) as usize)) {
-                *word |= 1 << (number % 64);
+        let Some(words) = stored.get_mut(path) else { return };
+        for stretch in showing {
+            let first = stretch.begin / PAGE_BYTES;
+            for page in first..first + (stretch.raw.len() as u64).div_ceil(PAGE_BYTES) {
+                if let Some(word) = words.get_mut((page / 64) as usize) {
+                    *word |= 1 << (page % 64);
+                }
             }
         }
     }
 
-    /// Makes zero what no frame fills (D1).
+    /// Makes zero what no layer fills (D1).
     pub(super) fn clear_holes(&self, root: &Path, index: &LayerIndex) -> Result<(), RestoreError> {
         let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut local = vec![0; FRAME_BYTES];
+        let mut local = vec![0; PAGE_SIZE_BYTES];
         for (path, words) in stored.iter().filter(|(path, _)| *path != PG_CONTROL_PATH) {
             let at = root.join(path);
             let length = index.file(path).map_or(0, |file| file.length);
-            let holes = (0..length.div_ceil(FRAME_BYTES as u64))
-                .filter(|number| words[(number / 64) as usize] & (1 << (number % 64)) == 0);
+            let holes = (0..length.div_ceil(PAGE_BYTES))
+                .filter(|page| words[(page / 64) as usize] & (1 << (page % 64)) == 0);
             let mut open = None;
-            for number in holes {
+            for page in holes {
                 let file = match &open {
                     Some(file) => file,
                     None => {
                         open.insert(File::options().read(true).write(true).open(&at).map_err(failed(&at))?)
                     }
                 };
-                let begin = number * FRAME_BYTES as u64;
-                let bytes = &mut local[..(length - begin).min(FRAME_BYTES as u64) as usize];
+                let begin = page * PAGE_BYTES;
+                let bytes = &mut local[..(length - begin).min(PAGE_BYTES) as usize];
                 file.read_exact_at(bytes, begin).map_err(failed(&at))?;
                 if bytes.iter().any(|byte| *byte != 0) {
                     bytes.fill(0);
@@ -193,4 +202,17 @@ impl Delta {
         }
         Ok(())
     }
+}
+
+/// Whether a file has what a frame holds. Where a part of that is hidden, its hash tells nothing.
+fn is_same(file: &File, showing: &[Stretch], frame: &FrameEntry) -> bool {
+    let mut local = Vec::new();
+    for stretch in showing {
+        let from = local.len();
+        local.resize(from + stretch.raw.len(), 0);
+        if file.read_exact_at(&mut local[from..], stretch.begin).is_err() {
+            return false;
+        }
+    }
+    Some(local.len()) == frame.raw_length() && FrameHash::of(&local) == frame.hash
 }

@@ -6,7 +6,7 @@ use super::settings::{AUTO_CONF, SET_ASIDE, strip_recovery_settings};
 use super::{RestoreError, RestoreOptions, RestorePlan, failed};
 use crate::server::configure;
 use lifeboat_pgformat::{BACKUP_LABEL_FILE, ControlFile, PG_CONTROL_PATH, TABLESPACE_MAP_FILE};
-use lifeboat_vault::layer::{FileEntry, FileKind, LayerReader, OpenedPack};
+use lifeboat_vault::layer::{FileEntry, FileKind, OpenedPack, Stack};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs::{File, OpenOptions, Permissions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, chown, symlink};
@@ -30,7 +30,7 @@ struct Shared {
     /// It and the tablespaces, which may be on other file systems.
     roots: Vec<PathBuf>,
     owner: Option<(u32, u32)>,
-    reader: LayerReader,
+    stack: Stack,
     modes: HashMap<String, u32>,
     packs: Mutex<VecDeque<u32>>,
     unrecorded: Mutex<Recorded>,
@@ -60,11 +60,11 @@ pub(super) async fn write(options: &RestoreOptions, plan: RestorePlan) -> Result
     delta::clear(&root, &plan.removed)?;
     link_tablespaces(options, &plan)?;
     let done = &plan.marker.packs_done;
-    make_tree(options, &plan.reader.index().files)?;
+    make_tree(options, &plan.stack.index().files)?;
     // A delta looks at every pack again: it must know of each frame, to clear what lies between them.
     let is_due = |pack: &u32| plan.marker.delta || !done.contains(pack);
     let todo: VecDeque<u32> = (0..plan.packs as u32).filter(is_due).collect();
-    let modes = plan.reader.index().files.iter().map(|file| (file.path.clone(), file.mode)).collect();
+    let modes = plan.stack.index().files.iter().map(|file| (file.path.clone(), file.mode)).collect();
     let shared = Arc::new(Shared {
         roots: std::iter::once(&root).chain(plan.tablespaces.values()).cloned().collect(),
         root: root.clone(),
@@ -73,8 +73,8 @@ pub(super) async fn write(options: &RestoreOptions, plan: RestorePlan) -> Result
         packs: Mutex::new(todo),
         unrecorded: Mutex::new(Recorded { marker, packs: Vec::new(), control: None }),
         progress: options.progress.clone(),
-        delta: plan.marker.delta.then(|| Delta::new(plan.reader.index())),
-        reader: plan.reader,
+        delta: plan.marker.delta.then(|| Delta::new(plan.stack.index())),
+        stack: plan.stack,
     });
     let mut threads = tokio::task::JoinSet::new();
     for _ in 0..options.workers.max(1) {
@@ -100,15 +100,15 @@ pub(super) async fn write(options: &RestoreOptions, plan: RestorePlan) -> Result
 
 /// Everything but `pg_control` is there: make it durable, then make it start (R1).
 async fn finish(options: &RestoreOptions, shared: Shared) -> Result<(), RestoreError> {
-    let Shared { root, roots, owner, unrecorded, reader, delta, .. } = shared;
+    let Shared { root, roots, owner, unrecorded, stack, delta, .. } = shared;
     if let Some(delta) = delta {
-        delta.clear_holes(&root, reader.index())?;
+        delta.clear_holes(&root, stack.index())?;
     }
     let mut recorded = unrecorded.into_inner().unwrap_or_else(PoisonError::into_inner);
     let control = match recorded.control.take() {
         Some(control) => control,
         // Its pack was written by an earlier try, which kept it back.
-        None => read_control(&reader).await?,
+        None => read_control(&stack).await?,
     };
     prepare(&root, options)?;
     let parsed = ControlFile::parse(&control)
@@ -147,8 +147,8 @@ fn set_aside(root: &Path, owner: Option<(u32, u32)>) -> Result<(), RestoreError>
     write_small(&aside, strip_recovery_settings(&text).as_bytes(), owner)
 }
 
-async fn read_control(reader: &LayerReader) -> Result<Vec<u8>, RestoreError> {
-    let control = reader.frame(PG_CONTROL_PATH, 0).await.map_err(RestoreError::Layer)?;
+async fn read_control(stack: &Stack) -> Result<Vec<u8>, RestoreError> {
+    let control = stack.frame(PG_CONTROL_PATH, 0).await.map_err(RestoreError::Layer)?;
     control.ok_or_else(|| RestoreError::Unsupported(format!("the layer holds no {PG_CONTROL_PATH}")))
 }
 
@@ -160,8 +160,8 @@ async fn write_packs(shared: Arc<Shared>) -> Result<(), RestoreError> {
         let next = shared.packs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let Some(number) = next else { return Ok(()) };
         if let Some(delta) = &shared.delta {
-            let directory = shared.reader.directory(number).await.map_err(RestoreError::Layer)?;
-            if delta.is_there(&shared.root, &directory)? {
+            let directory = shared.stack.directory(number).await.map_err(RestoreError::Layer)?;
+            if delta.is_there(&shared.root, &shared.stack, number, &directory)? {
                 let bytes: u64 = directory.frames.iter().map(|frame| u64::from(frame.length)).sum();
                 shared.progress.done_bytes.fetch_add(bytes, Ordering::Relaxed);
                 shared.progress.kept_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -169,18 +169,18 @@ async fn write_packs(shared: Arc<Shared>) -> Result<(), RestoreError> {
                 continue;
             }
         }
-        let pack = shared.reader.pack(number).await.map_err(RestoreError::Layer)?;
+        let pack = shared.stack.pack(number).await.map_err(RestoreError::Layer)?;
         let worker = shared.clone();
-        let written = tokio::task::spawn_blocking(move || write_pack(&worker, &pack)).await;
+        let written = tokio::task::spawn_blocking(move || write_pack(&worker, number, &pack)).await;
         let written =
             written.map_err(|error| RestoreError::Unsupported(format!("a thread ended: {error}")))?;
         match written {
             Ok(()) => {}
             Err(PackFailure::Damaged) => {
                 // Another copy may hold it whole; all of it is written again.
-                let pack = shared.reader.intact_pack(number).await.map_err(RestoreError::Layer)?;
+                let pack = shared.stack.intact_pack(number).await.map_err(RestoreError::Layer)?;
                 let worker = shared.clone();
-                let written = tokio::task::spawn_blocking(move || write_pack(&worker, &pack)).await;
+                let written = tokio::task::spawn_blocking(move || write_pack(&worker, number, &pack)).await;
                 match written {
                     Ok(Ok(())) => {}
                     Ok(Err(PackFailure::File(error))) => return Err(error),
@@ -214,15 +214,16 @@ enum PackFailure {
     File(RestoreError),
 }
 
-fn write_pack(shared: &Shared, pack: &OpenedPack) -> Result<(), PackFailure> {
+fn write_pack(shared: &Shared, pack_number: u32, pack: &OpenedPack) -> Result<(), PackFailure> {
     let mut open: Option<(u32, File, PathBuf)> = None;
     for (number, frame) in (0..).zip(&pack.directory.frames) {
-        let raw = pack.frame(number).map_err(|_| PackFailure::Damaged)?;
         let path = &pack.directory.files[frame.file as usize];
-        if path == super::MARKER_FILE {
-            // Production's own, of a restore long ago. Ours must not be written over.
+        let showing = shared.stack.showing(pack_number, path, frame);
+        // Production's own marker is of a restore long ago. Ours must not be written over.
+        if showing.is_empty() || path == super::MARKER_FILE {
             continue;
         }
+        let raw = pack.frame(number).map_err(|_| PackFailure::Damaged)?;
         if path == PG_CONTROL_PATH {
             shared.unrecorded.lock().unwrap_or_else(PoisonError::into_inner).control = Some(raw);
             continue;
@@ -237,8 +238,12 @@ fn write_pack(shared: &Shared, pack: &OpenedPack) -> Result<(), PackFailure> {
                 (frame.file, opened, at)
             }
         };
-        file.1.write_all_at(&raw, frame.begin).map_err(|error| PackFailure::File(failed(&file.2)(error)))?;
-        shared.progress.done_bytes.fetch_add(raw.len() as u64, Ordering::Relaxed);
+        for stretch in showing {
+            let bytes = raw.get(stretch.raw).ok_or(PackFailure::Damaged)?;
+            let written = file.1.write_all_at(bytes, stretch.begin);
+            written.map_err(|error| PackFailure::File(failed(&file.2)(error)))?;
+            shared.progress.done_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        }
         open = Some(file);
     }
     Ok(())

@@ -26,7 +26,7 @@ use crate::server::{Account, first_closed, parent_of_sockets};
 use crate::view::Place;
 use lifeboat_base::{ByteCount, ServiceName, SystemId};
 use lifeboat_vault::Vault;
-use lifeboat_vault::layer::{LayerError, LayerIndex, LayerReader};
+use lifeboat_vault::layer::{LayerError, LayerIndex, Stack};
 use lifeboat_vault::point::RestorePoint;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -100,7 +100,7 @@ pub struct RestorePlan {
     pub tablespaces: BTreeMap<u32, PathBuf>,
     /// What is there and is in the way: removed by a delta restore.
     pub removed: Vec<PathBuf>,
-    reader: LayerReader,
+    stack: Stack,
     marker: Marker,
 }
 
@@ -220,20 +220,13 @@ pub(crate) fn failed(path: &Path) -> impl Fn(std::io::Error) -> RestoreError + '
     |source| RestoreError::File { path: path.to_owned(), source }
 }
 
-/// The restore point's layer, all of whose paths stay inside (R5).
-pub(crate) async fn open_layer(options: &RestoreOptions) -> Result<LayerReader, RestoreError> {
+/// The restore point's layers, all of whose paths stay inside (R5).
+pub(crate) async fn open_stack(options: &RestoreOptions) -> Result<Stack, RestoreError> {
     let point = &options.point;
-    let [layer] = &point.layers[..] else {
-        return Err(RestoreError::Unsupported(format!(
-            "restore point {} is a stack of {} layers; this version restores single ones",
-            point.id,
-            point.layers.len()
-        )));
-    };
-    let reader =
-        LayerReader::open(&options.vault, &point.service, layer).await.map_err(RestoreError::Layer)?;
-    check_paths(reader.index())?;
-    Ok(reader)
+    let stack =
+        Stack::open(&options.vault, &point.service, &point.layers).await.map_err(RestoreError::Layer)?;
+    check_paths(stack.index())?;
+    Ok(stack)
 }
 
 /// Looks at the point and the directory and decides what is to be done. Writes nothing.
@@ -242,9 +235,9 @@ pub(crate) async fn open_layer(options: &RestoreOptions) -> Result<LayerReader, 
 /// [`RestoreError`]: everything that can be known before the first byte is written.
 pub async fn plan(options: &RestoreOptions) -> Result<RestorePlan, RestoreError> {
     let point = &options.point;
-    let reader = open_layer(options).await?;
+    let stack = open_stack(options).await?;
     let (marker, goes_on) = occupant(options)?;
-    let index = reader.index();
+    let index = stack.index();
     let size_bytes: u64 = index.files.iter().map(|file| file.length).sum();
     let packs_done = marker.packs_done.len();
     let is_over = marker.delta || goes_on;
@@ -279,7 +272,7 @@ pub async fn plan(options: &RestoreOptions) -> Result<RestorePlan, RestoreError>
         packs: index.packs.len(),
         tablespaces,
         removed,
-        reader,
+        stack,
         marker,
     })
 }

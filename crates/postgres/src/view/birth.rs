@@ -7,11 +7,11 @@ use super::place::{About, Place, within};
 use crate::restore::files::{make_directory, open_file, own, prepare};
 use crate::restore::{
     MARKER_FILE, Marker, MarkerWriter, RestoreError, RestoreOptions, TABLESPACES_DIRECTORY, check_ways,
-    failed, has_entries, open_layer, room,
+    failed, has_entries, open_stack, room,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use lifeboat_pgformat::{PG_CONTROL_PATH, RelationFile};
-use lifeboat_vault::layer::{FRAME_BYTES, FileEntry, FileKind, LayerReader};
+use lifeboat_vault::layer::{FRAME_BYTES, FileEntry, FileKind, Stack};
 use std::collections::BTreeMap;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::Path;
@@ -34,7 +34,7 @@ pub struct ViewPlan {
     pub size_bytes: u64,
     /// Bytes of them that are fetched before the server starts.
     pub eager_bytes: u64,
-    reader: LayerReader,
+    stack: Stack,
 }
 
 /// Looks and decides. Writes nothing.
@@ -42,11 +42,11 @@ pub struct ViewPlan {
 /// # Errors
 /// [`RestoreError`]: everything that can be known before the first byte is written.
 pub async fn plan(options: &RestoreOptions) -> Result<ViewPlan, RestoreError> {
-    let reader = open_layer(options).await?;
+    let stack = open_stack(options).await?;
     let place = Place::of(&options.into);
     must_be_free(options, &place)?;
     check_ways(options, &BTreeMap::new())?;
-    let files = reader.index().files.iter().filter(|file| file.kind == FileKind::File);
+    let files = stack.index().files.iter().filter(|file| file.kind == FileKind::File);
     let (mut size_bytes, mut eager_bytes) = (0, 0);
     for file in files {
         size_bytes += file.length;
@@ -55,7 +55,7 @@ pub async fn plan(options: &RestoreOptions) -> Result<ViewPlan, RestoreError> {
         }
     }
     room::must_have(&place.home, eager_bytes)?;
-    Ok(ViewPlan { place, files: reader.index().files.len(), size_bytes, eager_bytes, reader })
+    Ok(ViewPlan { place, files: stack.index().files.len(), size_bytes, eager_bytes, stack })
 }
 
 /// Whether a file is whole from the start.
@@ -103,20 +103,20 @@ fn must_be_free(options: &RestoreOptions, place: &Place) -> Result<(), RestoreEr
 /// # Errors
 /// [`RestoreError`]; what was made so far is made anew by the next call.
 pub async fn create(options: &RestoreOptions, plan: ViewPlan) -> Result<(), RestoreError> {
-    let ViewPlan { place, reader, eager_bytes, .. } = plan;
+    let ViewPlan { place, stack, eager_bytes, .. } = plan;
     options.progress.total_bytes.store(eager_bytes, Ordering::Relaxed);
     clear(&place)?;
     make_directory(&place.mount, OWNER_ONLY, options.owner)?;
     make_directory(&place.home, WAY_THROUGH, None)?;
     let _lock = place.lock().map_err(failed(&place.home))?;
-    make_names(options, &place, &reader)?;
-    fetch_small(options, &place, &reader).await?;
+    make_names(options, &place, &stack)?;
+    fetch_small(options, &place, &stack).await?;
     let data = place.data();
     prepare(&data, options)?;
     let marker = MarkerWriter::open(&data, &Marker::new(&options.point, false)).map_err(failed(&data))?;
     own(&data.join(MARKER_FILE), options.owner)?;
     marker.finished().map_err(failed(&data))?;
-    let files: Vec<_> = relation_files(&reader).into_iter().map(|file| file.base).collect();
+    let files: Vec<_> = relation_files(&stack).into_iter().map(|file| file.base).collect();
     // All names and lengths, durable before anything says that the view is there.
     let overlay =
         Overlay::create(RealDisk(place.home.clone()), Nothing, &files).map_err(failed(&place.home))?;
@@ -142,7 +142,7 @@ fn clear(place: &Place) -> Result<(), RestoreError> {
     }
 }
 
-fn make_names(options: &RestoreOptions, place: &Place, reader: &LayerReader) -> Result<(), RestoreError> {
+fn make_names(options: &RestoreOptions, place: &Place, stack: &Stack) -> Result<(), RestoreError> {
     let (data, owner) = (place.data(), options.owner);
     make_directory(&data, OWNER_ONLY, owner)?;
     for tablespace in &options.point.tablespaces {
@@ -155,7 +155,7 @@ fn make_names(options: &RestoreOptions, place: &Place, reader: &LayerReader) -> 
         let link = data.join("pg_tblspc").join(&oid);
         symlink(place.mount.join(TABLESPACES_DIRECTORY).join(&oid), &link).map_err(failed(&link))?;
     }
-    let files = &reader.index().files;
+    let files = &stack.index().files;
     let is_link = |path: &str| path.starts_with("pg_tblspc/") && path == within(path);
     for file in files.iter().filter(|file| file.kind == FileKind::Directory && !is_link(&file.path)) {
         make_directory(&data.join(within(&file.path)), file.mode, owner)?;
@@ -172,12 +172,8 @@ fn make_names(options: &RestoreOptions, place: &Place, reader: &LayerReader) -> 
 }
 
 /// Fetches all files that are no relation's.
-async fn fetch_small(
-    options: &RestoreOptions,
-    place: &Place,
-    reader: &LayerReader,
-) -> Result<(), RestoreError> {
-    let files = reader.index().files.iter();
+async fn fetch_small(options: &RestoreOptions, place: &Place, stack: &Stack) -> Result<(), RestoreError> {
+    let files = stack.index().files.iter();
     let small =
         files.filter(|file| file.kind == FileKind::File && is_eager(file) && file.path != MARKER_FILE);
     let frames =
@@ -187,7 +183,7 @@ async fn fetch_small(
         if options.progress.cancelled.load(Ordering::Relaxed) {
             return Err(RestoreError::Cancelled);
         }
-        let raw = reader.frame(&path, at).await.map_err(RestoreError::Layer)?.unwrap_or_default();
+        let raw = stack.frame(&path, at).await.map_err(RestoreError::Layer)?.unwrap_or_default();
         let to = place.home.join(place_of(&within(&path)));
         let opened = std::fs::OpenOptions::new().write(true).open(&to).map_err(failed(&to))?;
         opened.write_all_at(&raw, at).map_err(failed(&to))?;

@@ -4,10 +4,9 @@ use super::disk::RealDisk;
 use super::overlay::{Fetched, Overlay};
 use super::pages::VaultPages;
 use lifeboat_pgformat::PAGE_SIZE_BYTES;
-use lifeboat_vault::layer::PackDirectory;
+use lifeboat_vault::layer::{PackDirectory, Stretch};
 use std::collections::HashMap;
 use std::io::{Error, Result};
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -54,24 +53,28 @@ pub(super) async fn hydrate(
 }
 
 async fn take_packs(shared: Arc<Shared>) -> Result<()> {
-    let packs = shared.pages.reader.index().packs.len();
+    let packs = shared.pages.stack.index().packs.len();
     loop {
         let number = shared.next_pack.fetch_add(1, Ordering::Relaxed);
         if number as usize >= packs || shared.is_stopped.load(Ordering::Acquire) {
             return Ok(());
         }
-        let directory = shared.pages.reader.directory(number).await.map_err(Error::other)?;
-        if shared.lacking(&directory).next().is_none() {
+        let directory = shared.pages.stack.directory(number).await.map_err(Error::other)?;
+        if shared.lacking(number, &directory).next().is_none() {
             continue;
         }
-        let pack = shared.pages.reader.pack(number).await.map_err(Error::other)?;
+        let pack = shared.pages.stack.pack(number).await.map_err(Error::other)?;
         let worker = shared.clone();
         let written = tokio::task::spawn_blocking(move || {
-            for (frame, file, pages) in worker.lacking(&pack.directory) {
+            for (frame, file, showing) in worker.lacking(number, &pack.directory) {
                 // A damaged one is left to be fetched by itself, from another copy.
-                let Ok(bytes) = pack.frame(frame) else { continue };
+                let Ok(raw) = pack.frame(frame) else { continue };
                 let path = &worker.pages.files[file as usize].base.path;
-                worker.overlay.offer(file, path, &Fetched { first_page: pages.start, bytes })?;
+                for stretch in showing {
+                    let Some(bytes) = raw.get(stretch.raw) else { continue };
+                    let fetched = Fetched { first_page: page_of(stretch.begin), bytes: bytes.to_vec() };
+                    worker.overlay.offer(file, path, &fetched)?;
+                }
             }
             Ok::<_, Error>(())
         });
@@ -80,16 +83,22 @@ async fn take_packs(shared: Arc<Shared>) -> Result<()> {
 }
 
 impl Shared {
-    /// The frames of a pack of which something is missing: number, file, pages.
+    /// The frames of a pack of which something that shows is missing: number, file, what shows.
     fn lacking<'a>(
         &'a self,
+        pack: u32,
         directory: &'a PackDirectory,
-    ) -> impl Iterator<Item = (u32, u32, Range<u32>)> + 'a {
-        (0..).zip(&directory.frames).filter_map(|(number, frame)| {
-            let file = *self.numbers.get(directory.files.get(frame.file as usize)?)?;
-            let page = |byte: u64| u32::try_from(byte.div_ceil(PAGE_SIZE_BYTES as u64)).unwrap_or(u32::MAX);
-            let pages = page(frame.begin)..page(frame.begin + u64::from(frame.length));
-            self.overlay.lacks(file, pages.clone()).then_some((number, file, pages))
+    ) -> impl Iterator<Item = (u32, u32, Vec<Stretch>)> + 'a {
+        (0..).zip(&directory.frames).filter_map(move |(number, frame)| {
+            let path = directory.files.get(frame.file as usize)?;
+            let file = *self.numbers.get(path)?;
+            let mut showing = self.pages.stack.showing(pack, path, frame);
+            showing.retain(|stretch| {
+                let end = stretch.begin + stretch.raw.len() as u64;
+                let pages = page_of(stretch.begin)..page_of(end.next_multiple_of(PAGE_SIZE_BYTES as u64));
+                self.overlay.lacks(file, pages)
+            });
+            (!showing.is_empty()).then_some((number, file, showing))
         })
     }
 
@@ -110,4 +119,8 @@ impl Shared {
             None => Ok(()),
         }
     }
+}
+
+fn page_of(byte: u64) -> u32 {
+    u32::try_from(byte / PAGE_SIZE_BYTES as u64).unwrap_or(u32::MAX)
 }

@@ -9,7 +9,7 @@ use super::overlay::{Base, BaseFile, Fetched, Keep, lock};
 use super::place::within;
 use lifeboat_base::{Clock, error_chain};
 use lifeboat_pgformat::{PAGE_SIZE_BYTES, RelationFile};
-use lifeboat_vault::layer::{FRAME_BYTES, FileKind, LayerError, LayerReader};
+use lifeboat_vault::layer::{FRAME_BYTES, FileKind, LayerError, Stack};
 use lifeboat_vault::{ReadError, Vault};
 use std::collections::{HashMap, VecDeque};
 use std::io::{Error, ErrorKind, Result};
@@ -59,8 +59,8 @@ pub(super) struct RestoreFile {
 }
 
 /// The relation files of a layer, in the order that numbers them.
-pub(super) fn relation_files(reader: &LayerReader) -> Vec<RestoreFile> {
-    let files = reader.index().files.iter().filter(|file| file.kind == FileKind::File);
+pub(super) fn relation_files(stack: &Stack) -> Vec<RestoreFile> {
+    let files = stack.index().files.iter().filter(|file| file.kind == FileKind::File);
     let files = files.filter(|file| RelationFile::parse(&file.path).is_some());
     files
         .map(|file| RestoreFile {
@@ -93,7 +93,7 @@ impl Held {
 }
 
 pub(super) struct VaultPages {
-    pub(super) reader: LayerReader,
+    pub(super) stack: Stack,
     pub(super) files: Vec<RestoreFile>,
     runtime: tokio::runtime::Handle,
     clock: Arc<dyn Clock>,
@@ -107,13 +107,13 @@ pub(super) struct VaultPages {
 }
 
 impl VaultPages {
-    pub(super) fn new(vault: &Vault, reader: LayerReader, keep: Keep, tell: Listener) -> Self {
-        let files = relation_files(&reader);
+    pub(super) fn new(vault: &Vault, stack: Stack, keep: Keep, tell: Listener) -> Self {
+        let files = relation_files(&stack);
         let runtime = tokio::runtime::Handle::current();
         let clock = vault.clock().clone();
         let held = (keep == Keep::Written).then(Mutex::default);
         let (away_since, fetched) = Default::default();
-        Self { reader, files, runtime, clock, away_since, tell, held, fetched }
+        Self { stack, files, runtime, clock, away_since, tell, held, fetched }
     }
 
     /// Whether to try again (G1).
@@ -145,7 +145,7 @@ impl Base for Arc<VaultPages> {
             return Ok(found);
         }
         loop {
-            match self.runtime.block_on(self.reader.frame(&file.layer_path, at)) {
+            match self.runtime.block_on(self.stack.frame(&file.layer_path, at)) {
                 Ok(Some(bytes)) => {
                     self.answered();
                     self.fetched.fetch_add(1, Ordering::Relaxed);

@@ -11,7 +11,7 @@ use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
 use lifeboat_base::error_chain;
 use lifeboat_pgformat::PG_CONTROL_PATH;
 use lifeboat_vault::Vault;
-use lifeboat_vault::layer::{LayerError, LayerReader};
+use lifeboat_vault::layer::{LayerError, Stack};
 use lifeboat_vault::point::{self, PointError};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
@@ -97,7 +97,7 @@ pub enum ViewError {
     /// The restore point.
     #[error("the view's restore point cannot be read")]
     Point(#[source] PointError),
-    /// Its layer.
+    /// Its layers.
     #[error("the view's restore point cannot be read")]
     Layer(#[source] LayerError),
     /// What nobody asked for yet could not be fetched.
@@ -182,9 +182,8 @@ impl View {
             _ => file_error(&place.home)(error),
         })?;
         let point = point::read(vault, &about.service, &about.point).await.map_err(ViewError::Point)?;
-        let layer = point.layers.first().cloned().unwrap_or_default();
-        let reader = LayerReader::open(vault, &about.service, &layer).await.map_err(ViewError::Layer)?;
-        let pages = Arc::new(VaultPages::new(vault, reader, keep, tell.clone()));
+        let stack = Stack::open(vault, &about.service, &point.layers).await.map_err(ViewError::Layer)?;
+        let pages = Arc::new(VaultPages::new(vault, stack, keep, tell.clone()));
         let files: Vec<BaseFile> = pages.files.iter().map(|file| file.base.clone()).collect();
         let overlay = Overlay::open(RealDisk(place.home.clone()), pages.clone(), &files, keep);
         let overlay = Arc::new(overlay.map_err(file_error(&place.home))?);
