@@ -6,7 +6,7 @@ use crate::{MAX_FINDINGS, Plan, lint, load, render};
 /// A plan.
 ///
 /// # Panics
-/// When there are more findings than anyone reads, or a plan that loads is not the same once written.
+/// When there are more findings than anyone reads, or a plan that loads is not the same once written as JSON or as YAML.
 pub fn plan(bytes: &[u8]) {
     let source = String::from_utf8_lossy(bytes);
     let findings = match load(&source) {
@@ -15,6 +15,8 @@ pub fn plan(bytes: &[u8]) {
                 serde_json::to_string(&loaded.plan).expect("a plan of texts and numbers serialises");
             let again: Result<Plan, _> = serde_json::from_str(&written);
             assert!(again.as_ref().is_ok_and(|again| *again == loaded.plan), "{written}: {again:?}");
+            let text = crate::write(&loaded.plan);
+            assert!(load(&text).is_ok_and(|again| again.plan == loaded.plan), "{text}");
             loaded.warnings
         }
         Err(findings) => findings,

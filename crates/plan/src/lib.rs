@@ -32,24 +32,25 @@ mod shape;
 pub mod shell;
 mod starter;
 pub mod tools;
+mod tree;
 mod values;
+mod write;
 mod yaml;
 
 #[cfg(test)]
 mod tests;
 
 pub use finding::{Code, Finding, Severity, nearest, render};
-pub use model::{
-    Advance, ApiVersion, Base, Check, Grade, Keep, Kind, Metadata, Objectives, Plan, Postgres, Runbook,
-    Scenario, Service, Step, StepError, Stream, Vault, VaultCopy,
-};
+pub use model::*;
 pub use schema::schema;
 pub use starter::{Starter, starter};
 pub use values::{
-    AbsolutePath, ActionName, Conninfo, CopyUrl, Cron, Date, Interval, Label, ParseActionError,
-    ParseConninfoError, ParseCopyUrlError, ParseCronError, ParseDateError, ParseLabelError, ParsePathError,
-    ParseSlotError, ParseZoneError, Size, SlotName, Zone,
+    AbsolutePath, ActionName, Cadence, Conninfo, CopyUrl, Cron, Date, EnvironmentName, FieldOrigin, Interval,
+    Label, ParseActionError, ParseCadenceError, ParseConninfoError, ParseCopyUrlError, ParseCronError,
+    ParseDateError, ParseEnvironmentError, ParseLabelError, ParseOriginError, ParsePathError, ParseSlotError,
+    ParseZoneError, Size, SlotName, Zone,
 };
+pub use write::write;
 pub use yaml::{MAX_DEPTH, MAX_NODES, MAX_SOURCE_BYTES};
 
 /// The most findings that are reported of one plan.

@@ -43,6 +43,7 @@ pub(crate) const KEYWORDS: &[&str] = &[
     "$schema",
     "$defs",
     "title",
+    "x-lifeboat-one-beside",
 ];
 
 /// Checks `root` against `schema`. The value is complete only if there are no findings.
@@ -210,6 +211,7 @@ impl<'a> Walk<'a> {
         };
         let entries = self.keys(entries, path);
         self.count(schema, entries.len(), node, path);
+        self.one_beside(schema, &entries, node, path);
         let properties = schema.get("properties").and_then(Json::as_object);
         let others = schema.get("additionalProperties");
         let names: Vec<&str> = properties.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
@@ -249,6 +251,23 @@ impl<'a> Walk<'a> {
             self.report(Code::MissingKey, node.mark, &join(path, name), message, help);
         }
         Json::Object(object)
+    }
+
+    /// A keyword of our own: of the keys that are not among these there is exactly one.
+    fn one_beside(&mut self, schema: &Json, entries: &[(&str, &Node, &Node)], node: &Node, path: &str) {
+        let Some(beside) = schema.get("x-lifeboat-one-beside").and_then(Json::as_array) else { return };
+        let is_beside = |key: &str| beside.iter().any(|name| name.as_str() == Some(key));
+        let count = entries.iter().filter(|(key, ..)| !is_beside(key)).count();
+        if count != 1 {
+            let message = if count == 0 {
+                "this step does nothing".to_owned()
+            } else {
+                format!("a step does one thing, not {count}")
+            };
+            let help =
+                "give it `shell`, `check`, `sql`, `manual`, `choose` or one action, and make a step of each";
+            self.report(Code::BadValue, node.mark, path, message, Some(help.to_owned()));
+        }
     }
 
     fn count(&mut self, schema: &Json, count: usize, node: &Node, path: &str) {

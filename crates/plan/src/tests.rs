@@ -6,10 +6,12 @@ use proptest::prelude::*;
 use serde_json::Value as Json;
 use std::fmt::Write as _;
 
-const VALID: &str = r#"apiVersion: lifeboat/v1
+const VALID: &str = r##"apiVersion: lifeboat/v1
 kind: RecoveryPlan
 metadata: {name: gas-orders, owner: DevOps, approvedBy: CTO, reviewed: 2026-10-01, reviewEvery: 90d}
 objectives: {rto: 2h, rpo: 1h, mtd: 4h}
+tiers:
+  - {name: production, title: Production, kind: environment, objectives: {mttr: 30m, words: {rpo: as good as none}}}
 vault:
   copies:
     - {url: "file:///var/lib/lifeboat/vault", name: local, domain: taipei}
@@ -33,6 +35,11 @@ services:
       tablespaces: {/mnt/fast: /srv/fast}
   - name: api
     needs: [orders-db]
+    tier: production
+    backups:
+      - {name: Uploads, method: replication, every: daily, when: at night, continuous: true, keep: 30d, kept: a month,
+         location: [another region], encryption: AES-256, runbook: notify, notes: [a note],
+         schedule: "0 2 * * *", timeZone: UTC}
 scenarios:
   - name: database-corruption
     detect: [orders-db.checks]
@@ -44,7 +51,38 @@ runbooks:
     steps:
       - postgres.stop_writes: {service: orders-db}
       - postgres.recover: {service: orders-db, to: "{{ moment }}", parallel: 4}
-"#;
+  notify:
+    title: Notify
+    variables: {number: {type: number, description: who, format: "+NN", default: "1", environment: NUMBER}}
+    steps:
+      - {id: ask, choose: {question: Is it down?, options: [{when: yes, step: call}, {when: no, runbook: notify}]}}
+      - {id: call, name: Call, description: by hand, onlyIf: it is down, verify: somebody answers, manual: "{{ number }}"}
+      - shell: {run: echo, outputs: [X]}
+      - check: {run: curl -f https://orders.example, expect: ok}
+      - {sql: select 1}
+people:
+  roles: [{name: Lead, person: A, deputy: B, duties: [lead], phone: "1", email: a@b.example, contact: "#lead"}]
+  contacts: [{name: Cloud, person: C, phone: "2", email: c@d.example, url: "https://e.example", account: "7", notes: [x]}]
+  escalation: [{name: Level 1, severity: P1, from: 0s, until: 30m, who: Lead, respondWithin: 5m, notify: all, then: CTO}]
+communication:
+  channels: [{name: Chat, address: "#incidents", audience: team, when: always}]
+  updates: [{name: During, audience: team, every: 30m, within: 15m}]
+  statusPage: {url: "https://status.example", within: 15m, every: 30m, states: [Investigating], notes: [x]}
+  templates: [{name: First, audience: customers, subject: We look, text: "[what]"}]
+checklists: [{name: At once, from: 0s, until: 30m, items: [Declare]}]
+calendar:
+  drills: [{name: Failover, every: quarterly, when: Q1, duration: 1h, steps: [x], criteria: [y], scenario: database-corruption}]
+  reviews: [{name: The plan, every: yearly}]
+  success: [{name: Failover, items: [in time]}]
+  procedure: [announce]
+duties:
+  afterIncident: [{name: Afterwards, items: [write]}]
+  forms: [{name: Report, text: "# Report\n"}]
+  compliance: [{name: GDPR, items: [tell]}]
+  kpis: [{name: RTO kept, target: 99 %}]
+notes: [{title: Network, text: two zones}]
+origin: {document: DR.md, sha256: "00", fields: {objectives.rto: 9 0123456789abcdef}}
+"##;
 
 /// The valid plan with one text replaced.
 #[track_caller]
@@ -80,6 +118,40 @@ fn a_valid_plan_loads_and_says_nothing() {
     // What was written reads back: JSON is YAML.
     let again = load(&serde_json::to_string_pretty(&loaded.plan).unwrap()).unwrap();
     assert_eq!(again.plan, loaded.plan);
+}
+
+#[test]
+fn r1_what_is_written_loads_as_the_same_plan() {
+    let plan = load(VALID).unwrap().plan;
+    let written = write(&plan);
+    insta::assert_snapshot!("written", written);
+    assert_eq!(load(&written).unwrap().plan, plan, "{written}");
+}
+
+#[test]
+fn steps_and_references() {
+    check(
+        "steps_and_references",
+        &[
+            edit("tier: production", "tier: staging"),
+            edit("runbook: notify, notes", "runbook: notfy, notes"),
+            edit("step: call}", "step: cal}"),
+            edit("runbook: notify}]}", "runbook: nobody}]}"),
+            edit("step: call}", "step: call, runbook: notify}"),
+            edit("id: call", "id: ask"),
+            edit("\"{{ number }}\"", "\"{{ numbr }}\""),
+            edit("{sql: select 1}", "{sql: select 1, manual: look}"),
+            edit("{sql: select 1}", "{name: look}"),
+            edit("{sql: select 1}", "{sq: select 1}"),
+            edit("shell: {run: echo, outputs: [X]}", "shell: {run: echo, outputs: [1X]}"),
+            edit("until: 30m, who", "until: 0s, who"),
+            edit("every: quarterly", "every: quartely"),
+            edit("scenario: database-corruption", "scenario: fire"),
+            edit("kind: environment", "kind: place"),
+            edit("vault:\n", "valt:\n"),
+            edit("9 0123456789abcdef", "9"),
+        ],
+    );
 }
 
 #[test]
@@ -416,22 +488,39 @@ fn s1_a_key_without_a_value_is_refused_wherever_the_plan_says_what_belongs_there
 type Reads = fn(&str) -> bool;
 
 /// Each format, a text of it, and whether its type reads a text through serde.
-const READERS: [(&str, &str, Reads); 12] = {
+const READERS: [(&str, &str, Reads); 15] = {
     fn reads<T: serde::de::DeserializeOwned>(text: &str) -> bool {
         serde_json::from_value::<T>(Json::from(text)).is_ok()
     }
     [
         ("date", "2026-01-01", reads::<Date>),
-        ("lifeboat-action", "postgres.recover", reads::<ActionName>),
+        ("lifeboat-cadence", "quarterly", reads::<Cadence>),
         ("lifeboat-connection", "host=db user=u", reads::<Conninfo>),
         ("lifeboat-copy", "s3://bucket/prefix", reads::<CopyUrl>),
         ("lifeboat-cron", "0 3 * * *", reads::<Cron>),
         ("lifeboat-duration", "1h15m", reads::<Interval>),
+        ("lifeboat-environment", "DB_HOST", reads::<EnvironmentName>),
         ("lifeboat-label", "a-name", reads::<Label>),
+        ("lifeboat-origin", "9 0123456789abcdef", reads::<FieldOrigin>),
         ("lifeboat-path", "/srv/data", reads::<AbsolutePath>),
         ("lifeboat-service", "orders-db", reads::<lifeboat_base::ServiceName>),
         ("lifeboat-size", "1GiB", reads::<Size>),
         ("lifeboat-slot", "a_slot", reads::<SlotName>),
+        ("lifeboat-step-key", "postgres.recover", |text| {
+            let of_all = [
+                "id",
+                "name",
+                "description",
+                "onlyIf",
+                "verify",
+                "shell",
+                "check",
+                "sql",
+                "manual",
+                "choose",
+            ];
+            of_all.contains(&text) || reads::<ActionName>(text)
+        }),
         ("lifeboat-time-zone", "Asia/Taipei", reads::<Zone>),
     ]
 };
@@ -485,6 +574,22 @@ fn never_panics(source: &str) {
         assert!(finding.line >= 1 && finding.column >= 1 && finding.length >= 1);
         assert!(!render(&finding, "plan.yaml", source).is_empty());
     }
+}
+
+#[test]
+fn a_plan_without_a_vault_is_for_people_and_protects_nothing() {
+    let (head, tail) = VALID.split_once("vault:\n").unwrap();
+    let without = format!("{head}{}", &tail[tail.find("services:").unwrap()..]);
+    let findings = load(&without).unwrap_err();
+    assert_eq!(findings.iter().filter(|finding| finding.severity == Severity::Error).count(), 1);
+    assert!(
+        findings
+            .iter()
+            .any(|finding| finding.code == Code::MissingKey && finding.path == "services[0].postgres")
+    );
+    let (head, tail) = without.split_once("    postgres:\n").unwrap();
+    let people = format!("{head}{}", &tail[tail.find("  - name: api").unwrap()..]);
+    assert!(load(&people).unwrap().plan.vault.is_empty());
 }
 
 /// What may stand anywhere in a plan by mistake.
@@ -551,6 +656,22 @@ proptest! {
     }
 
     #[test]
+    fn r1_any_text_is_written_so_that_it_reads_back(texts in prop::collection::vec(
+        "[ -~\n\t\u{85}\u{2028}\u{feff}數]{0,40}|[a-z :#\\-\n]{0,60}|(ab? ){0,60}[a-z]", 1..5,
+    )) {
+        let mut plan = load(VALID).unwrap().plan;
+        plan.metadata.description = texts.first().cloned();
+        plan.duties.forms[0].text = texts[0].clone();
+        plan.people.roles[0].duties = texts.clone();
+        plan.notes.push(Note { title: texts[texts.len() - 1].clone(), text: texts.concat() });
+        plan.runbooks.values_mut().next().unwrap().steps[2].does =
+            Does::Shell(Shell { run: texts[0].clone(), outputs: Vec::new() });
+        let written = write(&plan);
+        let read: Plan = serde_json::from_value(shape::check(&schema::SCHEMA, &yaml::parse(&written).unwrap()).0).unwrap();
+        prop_assert_eq!(read, plan, "{}", written);
+    }
+
+    #[test]
     fn p1_two_mistakes_are_both_reported(first in 0usize..6, second in 0usize..6) {
         let mistakes = [
             ("owner: DevOps", "owner: []"), ("durable: 1", "durable: 9"), ("needs: [orders-db]", "needs: [nobody]"),
@@ -571,6 +692,11 @@ proptest! {
         *document.pointer_mut(&places[at.index(places.len())]).unwrap() = new;
         let (findings, read) = judged(&document);
         prop_assert!(!findings.is_empty() || read.is_ok(), "{document}: {read:?}");
+        if let Ok(plan) = read {
+            let written = write(&plan);
+            let (_, again) = judged(&shape::check(&schema::SCHEMA, &yaml::parse(&written).unwrap()).0);
+            prop_assert_eq!(again.unwrap(), plan, "{}", written);
+        }
     }
 
     #[test]

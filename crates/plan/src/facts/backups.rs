@@ -298,7 +298,7 @@ fn cron(text: &str) -> Option<(usize, usize, u64)> {
 }
 
 /// A time of day: `2:00 AM`, `02:00`, `3 Uhr`, `凌晨2点`.
-fn time_of_day(text: &str) -> Option<(usize, usize)> {
+pub(crate) fn time_of_day(text: &str) -> Option<(usize, usize)> {
     for (at, _) in text.match_indices(':') {
         let hours = text[..at].bytes().rev().take_while(u8::is_ascii_digit).count();
         let minutes = text[at + 1..].bytes().take_while(u8::is_ascii_digit).count();
@@ -334,7 +334,7 @@ fn time_of_day(text: &str) -> Option<(usize, usize)> {
 }
 
 /// The zone that a text names.
-fn zone(text: &str) -> Option<String> {
+pub(crate) fn zone(text: &str) -> Option<String> {
     const ZONES: [&str; 38] = [
         "UTC", "GMT", "Z", "CET", "CEST", "EST", "EDT", "ET", "PST", "PDT", "PT", "CST", "CDT", "CT", "MST",
         "MDT", "MT", "BST", "IST", "JST", "KST", "HKT", "SGT", "AEST", "AEDT", "NZST", "MEZ", "MESZ", "WIB",

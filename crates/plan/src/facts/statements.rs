@@ -167,7 +167,7 @@ fn unnumbered(text: &str) -> &str {
 }
 
 /// Parts `key: value`; a colon inside a time or an address is none.
-fn split(text: &Text) -> (Option<Text>, Text) {
+pub(crate) fn split(text: &Text) -> (Option<Text>, Text) {
     let plain = text.plain();
     let colon = plain.char_indices().take(MAX_KEY_CHARS).find(|(at, c)| {
         let behind = plain[at + c.len_utf8()..].chars().next();

@@ -79,7 +79,9 @@ pub(super) fn look(source: &str, options: &Options<'_>) -> Vec<Finding> {
     review(plan, options, &mut add);
     let copies = &plan.vault.copies;
     let domains: Vec<&str> = copies.iter().filter_map(|copy| copy.domain.as_deref()).collect();
-    let one_domain = domains.len() == copies.len() && domains.windows(2).all(|pair| pair[0] == pair[1]);
+    let one_domain = !copies.is_empty()
+        && domains.len() == copies.len()
+        && domains.windows(2).all(|pair| pair[0] == pair[1]);
     if copies.len() == 1 || one_domain {
         let message = if copies.len() == 1 {
             "the vault has one copy"
@@ -111,7 +113,7 @@ fn review(plan: &Plan, options: &Options<'_>, add: &mut Add<'_>) {
         }
         return;
     };
-    let days = i64::try_from(every.0.as_secs() / 86_400).unwrap_or(i64::MAX).min(36_500);
+    let days = i64::try_from(every.longest().as_secs() / 86_400).unwrap_or(i64::MAX).min(36_500);
     let due = reviewed.0.checked_add(jiff::Span::new().days(days));
     if let Some(due) = due.ok().filter(|due| *due < options.today) {
         add(

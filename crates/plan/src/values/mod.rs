@@ -446,6 +446,13 @@ text_value!(
     ["postgres.recover"]
 );
 
+mod cadence;
+mod steps;
+
+pub use cadence::{Cadence, ParseCadenceError};
+pub(crate) use steps::StepKey;
+pub use steps::{EnvironmentName, FieldOrigin, ParseEnvironmentError, ParseOriginError};
+
 /// What is wrong with a text, as the parser of its format says it.
 pub(crate) struct Problem {
     pub code: Code,
@@ -471,7 +478,10 @@ pub(crate) fn problem(format: &str, text: &str) -> Option<Problem> {
         "lifeboat-path" => read::<AbsolutePath>(text),
         "lifeboat-label" => read::<Label>(text),
         "lifeboat-service" => read::<ServiceName>(text),
-        "lifeboat-action" => read::<ActionName>(text),
+        "lifeboat-cadence" => read::<Cadence>(text),
+        "lifeboat-environment" => read::<EnvironmentName>(text),
+        "lifeboat-step-key" => read::<StepKey>(text),
+        "lifeboat-origin" => read::<FieldOrigin>(text),
         "lifeboat-cron" => text.parse::<Cron>().err().map(|error| Problem {
             code: match error {
                 ParseCronError::Never(_) => Code::NeverFires,

@@ -2,6 +2,7 @@
 //! would go wrong.
 
 mod lint;
+mod show;
 
 use crate::failure::Next;
 use crate::output::{Exit, Tone};
@@ -21,6 +22,11 @@ pub enum Command {
     },
     /// Find what would go wrong on the day with a recovery document (Markdown) or a plan
     Lint(lint::Arguments),
+    /// Show a plan as a person reads it
+    Show {
+        /// The plan [default: --plan, else lifeboat.yaml].
+        file: Option<PathBuf>,
+    },
     /// Print the JSON Schema of a plan, for editors
     Schema,
 }
@@ -42,6 +48,7 @@ pub fn run(settings: &Settings, command: &Command) -> anyhow::Result<Exit> {
     match command {
         Command::Check { file } => check(settings, file.clone()),
         Command::Lint(arguments) => lint::run(settings, arguments),
+        Command::Show { file } => show::run(settings, file.clone()),
         Command::Schema => {
             let text = serde_json::to_string_pretty(&lifeboat_plan::schema()).context("write JSON")?;
             settings.output.data(&format!("{text}\n"))?;
@@ -50,14 +57,19 @@ pub fn run(settings: &Settings, command: &Command) -> anyhow::Result<Exit> {
     }
 }
 
-fn check(settings: &Settings, file: Option<PathBuf>) -> anyhow::Result<Exit> {
+/// The plan that is named, else the one that is used; and its text.
+fn read(settings: &Settings, file: Option<PathBuf>) -> anyhow::Result<(PathBuf, String)> {
     let path = file.or_else(|| settings.plan_path()).unwrap_or_else(|| DEFAULT_PLAN.into());
-    let text = match read_plan_text(&path) {
+    match read_plan_text(&path) {
         Err(error) if !path.exists() => {
-            return Err(error).next("name the plan, or write a first one with `lifeboat init`");
+            Err(error).next("name the plan, or write a first one with `lifeboat init`")
         }
-        text => text?,
-    };
+        text => Ok((path, text?)),
+    }
+}
+
+fn check(settings: &Settings, file: Option<PathBuf>) -> anyhow::Result<Exit> {
+    let (path, text) = read(settings, file)?;
     let findings = match lifeboat_plan::load(&text) {
         Ok(loaded) => loaded.warnings,
         Err(findings) => findings,

@@ -1,115 +1,13 @@
-//! The plan, typed: what the document says once it has been checked.
-//!
-//! The doc comment of each field is its description in the JSON Schema and so the help that an
-//! editor shows: write it for the person who fills the plan in.
-//!
-//! # Invariants
-//! - **M1 the schema decides.** Types, required keys and allowed values stand here and nowhere
-//!   else; [`crate::shape`] checks documents by the schema made from these types.
-//!
-//! Deliberately absent: rules between two places of the document; those are in [`crate::sense`].
+//! How Lifeboat protects a PostgreSQL cluster, and the vault that it does so with.
 
 use crate::schema::Keyed;
 use crate::values::{
-    AbsolutePath, ActionName, Conninfo, CopyUrl, Cron, Date, Interval, Label, ParseSlotError, ServiceLabel,
-    Size, SlotName, Zone,
+    AbsolutePath, Conninfo, CopyUrl, Cron, Interval, Label, ParseSlotError, Size, SlotName, Zone,
 };
 use lifeboat_base::ServiceName;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-
-/// A disaster-recovery plan: what must come back, how fast, with how little lost, and how.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Plan {
-    /// The version of this format.
-    pub api_version: ApiVersion,
-    /// What the document is.
-    pub kind: Kind,
-    /// What the plan is called, whose it is and when it was last looked at.
-    pub metadata: Metadata,
-    /// Objectives for every service and scenario; each may tighten them.
-    #[serde(default, skip_serializing_if = "Objectives::is_empty")]
-    pub objectives: Objectives,
-    /// Where backups are kept.
-    pub vault: Vault,
-    /// The things that must come back.
-    #[schemars(length(min = 1))]
-    pub services: Vec<Service>,
-    /// What may happen, how it is noticed and what is done then.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub scenarios: Vec<Scenario>,
-    /// What is done, step by step, by the runbook's name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(with = "Keyed<Label, Runbook>")]
-    pub runbooks: BTreeMap<Label, Runbook>,
-}
-
-/// The version of the plan's format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ApiVersion {
-    /// The first version.
-    #[serde(rename = "lifeboat/v1")]
-    V1,
-}
-
-/// What a document is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Kind {
-    /// A disaster-recovery plan.
-    RecoveryPlan,
-}
-
-/// What the plan is called, whose it is and when it was last looked at.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Metadata {
-    /// The plan's name.
-    pub name: Label,
-    /// The team or person who keeps it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner: Option<String>,
-    /// Who approved it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub approved_by: Option<String>,
-    /// The day of its last review.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reviewed: Option<Date>,
-    /// How often it must be reviewed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub review_every: Option<Interval>,
-}
-
-/// How fast something must come back, and with how little lost.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Objectives {
-    /// Recovery time objective: how long it may take until it serves again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rto: Option<Interval>,
-    /// Recovery point objective: how much of the newest data, as time, may be lost.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rpo: Option<Interval>,
-    /// Maximum tolerable downtime: after this long the damage to the business is not acceptable.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mtd: Option<Interval>,
-}
-
-impl Objectives {
-    /// Whether none is stated.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// These where they are stated, else those of `outer`.
-    #[must_use]
-    pub fn or(self, outer: Self) -> Self {
-        Self { rto: self.rto.or(outer.rto), rpo: self.rpo.or(outer.rpo), mtd: self.mtd.or(outer.mtd) }
-    }
-}
 
 /// Where backups are kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -133,8 +31,20 @@ fn one() -> u32 {
     1
 }
 
+impl Default for Vault {
+    fn default() -> Self {
+        Self { copies: Vec::new(), durable: one(), home: None }
+    }
+}
+
 impl Vault {
-    /// The copy where leases live; none only if there is no copy, which a loaded plan cannot have.
+    /// Whether the plan names none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.copies.is_empty()
+    }
+
+    /// The copy where leases live; none if the plan names no vault.
     #[must_use]
     pub fn home(&self) -> Option<&VaultCopy> {
         match &self.home {
@@ -217,29 +127,6 @@ impl From<CopyForm> for VaultCopy {
             }
         }
     }
-}
-
-/// Something that must come back: a database, an application, a bucket.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Service {
-    /// The service's name.
-    #[schemars(with = "ServiceLabel")]
-    pub name: ServiceName,
-    /// The services that must be back before this one can be.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<ServiceLabel>")]
-    pub needs: Vec<ServiceName>,
-    /// Its own objectives, where they are tighter than the plan's.
-    #[serde(default, skip_serializing_if = "Objectives::is_empty")]
-    pub objectives: Objectives,
-    /// What fails together with it: a region, a site, a provider. Copies of the vault in the same one
-    /// do not count as durable for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub domain: Option<String>,
-    /// How it is protected, if it is a PostgreSQL cluster.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub postgres: Option<Postgres>,
 }
 
 /// How a PostgreSQL cluster is protected.
@@ -365,114 +252,4 @@ pub struct Check {
     /// One SQL query; its first column must be true.
     #[schemars(length(min = 1))]
     pub query: String,
-}
-
-/// Something that may happen, how it is noticed and what is done then.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Scenario {
-    /// The scenario's name.
-    pub name: Label,
-    /// The signals that point to it, each as service and signal: `orders-db.checks`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub detect: Vec<String>,
-    /// How grave it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub severity: Option<Grade>,
-    /// Its own objectives, where they are tighter than the plan's.
-    #[serde(default, skip_serializing_if = "Objectives::is_empty")]
-    pub objectives: Objectives,
-    /// The name of the runbook to follow.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub runbook: Option<Label>,
-}
-
-/// How grave a scenario is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-pub enum Grade {
-    /// The business stands still.
-    P1,
-    /// A main function is lost.
-    P2,
-    /// A function is lost or slow; there is a way around it.
-    P3,
-    /// Hardly noticed.
-    P4,
-}
-
-/// What is done, step by step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Runbook {
-    /// The steps, in order.
-    #[schemars(length(min = 1))]
-    pub steps: Vec<Step>,
-}
-
-/// One step: a mapping with the action's name as its one key and the arguments as its value.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(
-    try_from = "BTreeMap<ActionName, serde_json::Value>",
-    into = "BTreeMap<ActionName, serde_json::Value>"
-)]
-pub struct Step {
-    /// The action.
-    pub action: ActionName,
-    /// What it is called with; the action's own types check it.
-    pub arguments: serde_json::Value,
-}
-
-/// A step is not a mapping of one key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a step has one action, not {0}")]
-pub struct StepError(usize);
-
-impl TryFrom<BTreeMap<ActionName, serde_json::Value>> for Step {
-    type Error = StepError;
-
-    fn try_from(entries: BTreeMap<ActionName, serde_json::Value>) -> Result<Self, Self::Error> {
-        let count = entries.len();
-        let mut entries = entries.into_iter();
-        match (entries.next(), entries.next()) {
-            (Some((action, arguments)), None) => Ok(Self { action, arguments }),
-            _ => Err(StepError(count)),
-        }
-    }
-}
-
-impl From<Step> for BTreeMap<ActionName, serde_json::Value> {
-    fn from(step: Step) -> Self {
-        Self::from([(step.action, step.arguments)])
-    }
-}
-
-impl JsonSchema for Step {
-    fn schema_name() -> Cow<'static, str> {
-        "Step".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "object",
-            "description": "One step: the action's name, and below it what it is called with.",
-            "minProperties": 1,
-            "maxProperties": 1,
-            "propertyNames": generator.subschema_for::<ActionName>(),
-            "additionalProperties": true,
-        })
-    }
-}
-
-impl Plan {
-    /// The service of that name.
-    #[must_use]
-    pub fn service(&self, name: &ServiceName) -> Option<&Service> {
-        self.services.iter().find(|service| service.name == *name)
-    }
-
-    /// A service's objectives, the plan's where it states none.
-    #[must_use]
-    pub fn objectives_of(&self, service: &Service) -> Objectives {
-        service.objectives.or(self.objectives)
-    }
 }

@@ -7,6 +7,9 @@
 //! - **E1 no second opinion.** What the schema refuses is not judged again here: a value that
 //!   cannot be read is passed over.
 
+mod references;
+mod steps;
+
 use crate::finding::{Code, Finding, nearest};
 use crate::model::Objectives;
 use crate::shape::join;
@@ -87,6 +90,8 @@ pub(crate) fn check(root: &Node) -> Vec<Finding> {
     durability(&plan, &mut findings);
     objectives(&plan, &mut findings);
     scenarios(&plan, &mut findings);
+    references::look(&plan, &mut findings);
+    steps::look(&plan, &mut findings);
     for service in plan.list("services") {
         if let Some(postgres) = service.get("postgres") {
             protection(&service, &postgres, &mut findings);
@@ -116,9 +121,9 @@ fn not_yet(place: Option<Place<'_>>, what_is_not: &str, findings: &mut Vec<Findi
     );
 }
 
-/// Services and scenarios are called by name: no two may share one.
+/// Services, scenarios and tiers are called by name: no two may share one.
 fn names(plan: &Place<'_>, findings: &mut Vec<Finding>) {
-    for (key, what) in [("services", "service"), ("scenarios", "scenario")] {
+    for (key, what) in [("services", "service"), ("scenarios", "scenario"), ("tiers", "tier")] {
         let mut seen = BTreeMap::new();
         for name in plan.list(key).iter().filter_map(|item| item.get("name")) {
             let Some(text) = label(name.node) else { continue };
@@ -135,6 +140,14 @@ fn names(plan: &Place<'_>, findings: &mut Vec<Finding>) {
                 ),
             }
         }
+    }
+}
+
+/// The keys of a mapping of the plan.
+fn keys<'a>(plan: &Place<'a>, key: &str) -> BTreeSet<&'a str> {
+    match plan.get(key).map(|place| &place.node.value) {
+        Some(Value::Map(entries)) => entries.iter().filter_map(|(key, _)| key.text()).collect(),
+        _ => BTreeSet::new(),
     }
 }
 
@@ -340,13 +353,14 @@ fn durability(plan: &Place<'_>, findings: &mut Vec<Finding>) {
 fn objectives(plan: &Place<'_>, findings: &mut Vec<Finding>) {
     let read = |place: &Place<'_>| {
         let of = |key: &str| place.get("objectives").and_then(|objectives| objectives.read::<Interval>(key));
-        Objectives { rto: of("rto"), rpo: of("rpo"), mtd: of("mtd") }
+        Objectives { rto: of("rto"), mtd: of("mtd"), ..Objectives::default() }
     };
     let outer = read(plan);
     let places = [plan.clone()].into_iter().chain(plan.list("services")).chain(plan.list("scenarios"));
     for place in places {
         let own = read(&place);
-        let (Some(rto), Some(mtd)) = (own.or(outer).rto, own.or(outer).mtd) else { continue };
+        let whole = own.or(&outer);
+        let (Some(rto), Some(mtd)) = (whole.rto, whole.mtd) else { continue };
         let stated = place.get("objectives").and_then(|own| own.get("rto").or_else(|| own.get("mtd")));
         if let Some(stated) = stated.filter(|_| rto > mtd) {
             let message = format!("recovery may take {rto} (rto), longer than is tolerable: {mtd} (mtd)");
@@ -355,20 +369,10 @@ fn objectives(plan: &Place<'_>, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Scenarios speak of runbooks and services that exist.
+/// Scenarios speak of services that exist.
 fn scenarios(plan: &Place<'_>, findings: &mut Vec<Finding>) {
     let services = service_names(plan);
-    let runbooks: BTreeSet<&str> = match plan.get("runbooks").map(|place| &place.node.value) {
-        Some(Value::Map(entries)) => entries.iter().filter_map(|(key, _)| key.text()).collect(),
-        _ => BTreeSet::new(),
-    };
     for scenario in plan.list("scenarios") {
-        if let Some(runbook) = scenario.get("runbook")
-            && let Some(name) = label(runbook.node)
-            && !runbooks.contains(name)
-        {
-            findings.push(unknown(&runbook, "runbook", name, &runbooks));
-        }
         for signal in scenario.list("detect") {
             match words(signal.node).map(|text| text.split_once('.').ok_or(text)) {
                 Some(Ok((service, _))) if !services.contains(service) => {
