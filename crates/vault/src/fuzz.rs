@@ -188,7 +188,9 @@ pub fn prune(bytes: &[u8]) {
         for history in &histories {
             timelines.entry(history.timeline()).or_default().history = Some(history.clone());
         }
-        facts.wal.insert(system, WalFacts { segment: SEGMENT, timelines, catalogues: vec![Lsn(1)] });
+        facts
+            .wal
+            .insert(system, WalFacts { major: 18, segment: SEGMENT, timelines, catalogues: vec![Lsn(1)] });
     }
     facts.begun = Tombs::of(records.iter()).gone;
     let window = Some(Duration::from_secs(86_400));

@@ -10,24 +10,24 @@
 //!   as the plan asks, and in a copy only if the whole is known to be in that copy.
 //! - **W4 joining hides nothing.** The whole is written before its pieces go, so that whoever misses pieces
 //!   and then looks for the whole sees one or the other.
-//! - **W5 no mixture.** Pieces that overlap are equal where they do, or nothing is made of them: a timeline
-//!   written twice, each time seen by another copy, must not become one segment.
+//! - **W5 no mixture.** Pieces that overlap are equal where they do, and equal to the whole segment where one is
+//!   there, in every copy, or nothing is made of them and none is deleted: a timeline written twice, each time
+//!   seen by another copy, must not become one segment, and neither of the two is thrown away.
 //!
 //! Deliberately absent: reading what the WAL says (`pgformat`), and when to write (`postgres::stream`).
 
-use crate::{
-    CopyFailure, Created, Found, Listing, Reach, ReadError, Vault, WriteError, names, refusals, seal,
-};
+mod join;
+mod pieces;
+
+pub use join::Remembered;
+
+use crate::{Found, Listing, Reach, ReadError, Vault, WriteError, names, refusals, seal};
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
 use lifeboat_base::{Lsn, LsnRange, ServiceName, SystemId, Timeline};
 use lifeboat_pgformat::{HistoryError, SegmentSize, TimelineHistory, WalFileName};
+use pieces::{Segment, Versions, reach};
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
-
-/// Pieces that are read side by side when a segment is put together; each may be 2 MiB, twice.
-const PIECES_AT_ONCE: usize = 4;
+use std::collections::BTreeSet;
 
 /// What the vault knows of one cluster; written once, when it is first protected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,43 +172,6 @@ pub enum Fetched {
     Absent,
 }
 
-/// A segment as the one who wrote its pieces remembers it.
-#[derive(Debug, Default)]
-pub struct Remembered {
-    /// Its bytes, from its beginning on.
-    pub bytes: Vec<u8>,
-    /// The pieces that the vault took; elsewhere the bytes mean nothing.
-    pub pieces: BTreeSet<LsnRange>,
-}
-
-impl Remembered {
-    /// Whether it is all of the segment `range`, of which these pieces are there, and nothing else is.
-    fn is_all(&self, range: LsnRange, there: impl Iterator<Item = Option<LsnRange>>) -> bool {
-        let there: Option<BTreeSet<LsnRange>> = there.collect();
-        let mut end = range.start;
-        for piece in &self.pieces {
-            if piece.start != end {
-                return false;
-            }
-            end = piece.end;
-        }
-        end == range.end && self.bytes.len() as u64 == range.len() && there.as_ref() == Some(&self.pieces)
-    }
-}
-
-/// What each copy holds of a whole segment.
-#[derive(Default)]
-struct WholeIn {
-    /// Copies where it opens.
-    holders: Vec<usize>,
-    /// Copies that say that they lack it.
-    lacking: Vec<usize>,
-    /// Its sealed bytes.
-    sealed: Option<Bytes>,
-    /// Copies that are silent, or hold it damaged.
-    failures: Vec<CopyFailure>,
-}
-
 /// The clusters that a service has been, oldest identifier first.
 ///
 /// # Errors
@@ -340,130 +303,22 @@ impl WalArchive {
         self.put(&name, bytes, Reach::All).await.map_err(self.unwritten())
     }
 
-    /// Joins the pieces of a segment that is complete into one object and deletes them (W3).
-    ///
-    /// # Errors
-    /// [`WalError::Hole`] if it is not complete, [`WalError::Write`] if too few copies took the whole; nothing
-    /// is deleted then.
-    pub async fn join(&self, timeline: Timeline, at: Lsn) -> Result<(), WalError> {
-        self.join_remembered(timeline, at, None).await
-    }
-
-    /// The same, without reading back what is `remembered`, if each piece that is listed was taken by every copy
-    /// from the one who remembers it.
-    ///
-    /// # Errors
-    /// As [`WalArchive::join`].
-    pub async fn join_remembered(
-        &self,
-        timeline: Timeline,
-        at: Lsn,
-        remembered: Option<&Remembered>,
-    ) -> Result<(), WalError> {
-        let file = self.file_name(timeline, at);
-        let segment = file.to_string();
-        let copies = self.vault.copies();
-        let prefix = names::wal_pieces(&self.service, self.system(), timeline, &segment);
-        let listing = answered(copies.list(&prefix).await)?;
-        if listing.objects.is_empty() {
-            return Ok(());
-        }
-        let name = names::wal_segment(&self.service, self.system(), timeline, &segment);
-        let mut whole = self.look_for_whole(&name).await;
-        if !whole.lacking.is_empty() {
-            if whole.sealed.is_none() {
-                let there = || listing.objects.keys().map(|name| names::piece_range(name));
-                // A write was acknowledged by as many copies as must have it; what the others have is not known.
-                let all_took_it = copies.all().len() == copies.durable();
-                let known = remembered.filter(|known| all_took_it && known.is_all(file.range(), there()));
-                let raw = match known {
-                    Some(known) => Cow::from(&known.bytes),
-                    None => match self.fetch(timeline, at).await? {
-                        Fetched::Whole(raw) => Cow::from(raw),
-                        Fetched::Beginning { end, .. } => {
-                            let hole = LsnRange { start: end, end: file.range().end };
-                            return Err(WalError::Hole { timeline, hole });
-                        }
-                        Fetched::Absent => return Ok(()),
-                    },
-                };
-                let sealed = seal::seal_object(self.vault.key(), &name, self.vault.clock().as_ref(), &raw);
-                whole.sealed = Some(sealed.into());
-            }
-            self.write_whole(&name, &mut whole).await?;
-        }
-        let (wanted, got) = (copies.durable(), copies.counted(&whole.holders));
-        if got < wanted {
-            let source = WriteError::NotDurable { name, wanted, got, failures: whole.failures };
-            return Err(self.unwritten()(source));
-        }
-        let pieces: Vec<String> = listing.objects.into_keys().collect();
-        for copy in whole.holders {
-            // Pieces that are left are found by `vault check`.
-            copies.delete_in(copy, &pieces).await;
-        }
-        Ok(())
-    }
-
-    /// Looks in each copy for the whole segment, and whether it opens there (W3: a listing does not tell).
-    async fn look_for_whole(&self, name: &str) -> WholeIn {
-        let copies = self.vault.copies();
-        let mut found = WholeIn::default();
-        for (index, copy) in copies.all().iter().enumerate() {
-            let reason = match copies.read_from(index, name).await {
-                Ok(sealed) => match seal::open_object(self.vault.key(), name, &sealed) {
-                    Ok(_) => {
-                        found.holders.push(index);
-                        found.sealed.get_or_insert(sealed);
-                        continue;
-                    }
-                    Err(error) => error.to_string(),
-                },
-                Err(object_store::Error::NotFound { .. }) => {
-                    found.lacking.push(index);
-                    continue;
-                }
-                Err(error) => error.to_string(),
-            };
-            found.failures.push(CopyFailure { copy: copy.name().to_owned(), reason });
-        }
-        found
-    }
-
-    /// Writes the whole segment to the copies that lack it, and to no other.
-    async fn write_whole(&self, name: &str, whole: &mut WholeIn) -> Result<(), WalError> {
-        let copies = self.vault.copies();
-        let Some(sealed) = &whole.sealed else { return Ok(()) };
-        let writes = whole.lacking.iter().map(|copy| copies.create_in(*copy, name, sealed.clone()));
-        let outcomes = futures::future::join_all(writes).await;
-        for (index, outcome) in whole.lacking.drain(..).zip(outcomes) {
-            let copy = copies.all()[index].name().to_owned();
-            match outcome {
-                Ok(Created::Mine) => whole.holders.push(index),
-                // Another process was quicker: the next join finds its segment.
-                Ok(Created::Taken(_)) => {
-                    let reason = "another process writes it in this moment".to_owned();
-                    whole.failures.push(CopyFailure { copy, reason });
-                }
-                Err(error) => whole.failures.push(CopyFailure { copy, reason: error.to_string() }),
-            }
-        }
-        Ok(())
-    }
-
     /// Reads the segment that holds `at`.
     ///
     /// # Errors
     /// [`WalError::Hole`] when later WAL of the segment is there but not what comes before it;
     /// [`WalError::Read`] and [`WalError::Silent`] when nothing is proven.
     pub async fn fetch(&self, timeline: Timeline, at: Lsn) -> Result<Fetched, WalError> {
-        if let Some(whole) = self.read_whole(timeline, at).await? {
+        let whole = self.read_whole(timeline, at).await;
+        if let Ok(Some(whole)) = whole {
             return Ok(Fetched::Whole(whole));
         }
         let from_pieces = self.fetch_pieces(timeline, at).await;
         if matches!(from_pieces, Ok(Fetched::Whole(_))) {
             return from_pieces;
         }
+        // A whole that is damaged hides nothing that the pieces beside it still give.
+        whole?;
         // W4: pieces that were not there may have been joined since the whole was looked for.
         match self.read_whole(timeline, at).await? {
             Some(whole) => Ok(Fetched::Whole(whole)),
@@ -482,48 +337,16 @@ impl WalArchive {
     }
 
     async fn fetch_pieces(&self, timeline: Timeline, at: Lsn) -> Result<Fetched, WalError> {
-        let segment = self.segment_text(timeline, at);
-        let prefix = names::wal_pieces(&self.service, self.system(), timeline, &segment);
-        let listing = answered(self.vault.copies().list(&prefix).await)?;
-        let pieces: BTreeMap<LsnRange, String> =
-            listing.objects.into_keys().filter_map(|name| Some((names::piece_range(&name)?, name))).collect();
-        let LsnRange { start, end: end_of_segment } = self.file_name(timeline, at).range();
-        let mut end = start;
-        let mut needed = Vec::new();
-        for (range, name) in pieces {
-            if range.start < start || range.end > end_of_segment {
-                return Err(WalError::Malformed(format!("{name} lies outside its segment")));
-            }
-            if range.start > end {
-                return Err(WalError::Hole { timeline, hole: LsnRange { start: end, end: range.start } });
-            }
-            end = end.max(range.end);
-            needed.push((range, name));
-        }
-        if end == start {
+        let segment = Segment::new(self, timeline, at);
+        let pieces = segment.pieces(answered(self.vault.copies().list(&segment.pieces).await)?)?;
+        let range = segment.file.range();
+        let end = reach(timeline, range.start, &pieces)?;
+        if end == range.start {
             return Ok(Fetched::Absent);
         }
         let mut bytes = vec![0; self.cluster.segment_bytes as usize];
-        let reads = needed.into_iter().map(|(range, name)| async move {
-            let piece = self.vault.read(&name).await.map_err(self.unread())?;
-            if piece.len() as u64 != range.len() {
-                return Err(WalError::Malformed(format!("{name} holds {} bytes", piece.len())));
-            }
-            Ok((range, piece))
-        });
-        let mut reads = futures::stream::iter(reads).buffered(PIECES_AT_ONCE);
-        let mut known = start;
-        while let Some((range, piece)) = reads.try_next().await? {
-            let offset = range.start.bytes_since(start) as usize;
-            // W5.
-            let again = (known.bytes_since(range.start) as usize).min(piece.len());
-            if bytes[offset..offset + again] != piece[..again] {
-                return Err(WalError::Contradiction { timeline, range });
-            }
-            bytes[offset..offset + piece.len()].copy_from_slice(&piece);
-            known = known.max(range.end);
-        }
-        Ok(if end == end_of_segment { Fetched::Whole(bytes) } else { Fetched::Beginning { bytes, end } })
+        self.lay(timeline, &mut bytes, range.start, pieces, Versions::Any).await?;
+        Ok(if end == range.end { Fetched::Whole(bytes) } else { Fetched::Beginning { bytes, end } })
     }
 
     /// Keeps the history of a timeline.

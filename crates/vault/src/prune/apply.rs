@@ -1,14 +1,15 @@
 //! Carries out: bury, wait, look again, delete in order, write down the end.
 
-use super::facts::{Facts, FactsError, Verification, gather};
+use super::facts::{Facts, FactsError, Verification, WalObject, gather};
 use super::keep::{Policy, Verdicts, decide};
 use super::tombs::{BURIALS_LIMIT, BURIED, Burial, BuriedData, DELETED, DELETING, DeletedData, DeletingData};
 use super::tombs::{Item, Tomb, Tombs, scope};
 use super::wal::{self, Needs};
 use crate::lease::{FenceError, Fenced};
 use crate::point::RestorePoint;
+use crate::wal::{Cluster, WalArchive};
 use crate::{Vault, names, pins};
-use lifeboat_base::{LsnRange, ServiceName, SystemId, Timeline};
+use lifeboat_base::{Lsn, LsnRange, ServiceName, SystemId, Timeline, error_chain};
 use lifeboat_pgformat::WalFileName;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -245,6 +246,10 @@ impl Run<'_> {
         for burial in going {
             let names = match &burial.item {
                 Item::Point { .. } => continue,
+                Item::Pieces { system, timeline, range } => {
+                    is_whole &= self.join(facts, *system, *timeline, *range).await?;
+                    continue;
+                }
                 Item::Layer { id } if layers.contains(id) => None,
                 Item::Layer { id } => Some(self.layer_objects(id).await?),
                 item => wal_objects(service, facts, &needs, item),
@@ -258,6 +263,52 @@ impl Run<'_> {
                     false
                 }
             };
+        }
+        Ok(is_whole)
+    }
+
+    /// Has the pieces of the segments in `range` joined, which deletes them: that a whole has its name in a listing
+    /// does not prove that it opens, nor in how many copies it is (W3, W5 of `wal`). Whether all are gone.
+    async fn join(
+        &mut self,
+        facts: &Facts,
+        system: SystemId,
+        timeline: Timeline,
+        range: LsnRange,
+    ) -> Result<bool, PruneError> {
+        let service = self.options.service.clone();
+        let Some(wal) = facts.wal.get(&system) else { return Ok(true) };
+        let Some(of_timeline) = wal.timelines.get(&timeline) else { return Ok(true) };
+        let cluster =
+            Cluster { system_id: system, major: wal.major, segment_bytes: wal.segment.bytes() as u32 };
+        let unknown = |source| PruneError::Facts {
+            service: service.clone(),
+            source: FactsError::Wal { service: service.clone(), source },
+        };
+        let archive = WalArchive::of(self.vault, &service, cluster).map_err(unknown)?;
+        let mut segments: BTreeMap<Lsn, (u64, u64)> = BTreeMap::new();
+        let is_inside =
+            |o: &&WalObject| o.is_piece && range.start <= o.range.start && o.range.end <= range.end;
+        for piece in of_timeline.objects.iter().filter(is_inside) {
+            let (objects, bytes) =
+                segments.entry(piece.range.start.segment_start(wal.segment.bytes())).or_default();
+            *objects += 1;
+            *bytes += piece.bytes;
+        }
+        let mut is_whole = true;
+        for (start, (objects, bytes)) in segments {
+            self.fenced.confirm().await.map_err(self.fence())?;
+            match archive.join(timeline, start).await {
+                Ok(()) => {
+                    self.outcome.objects += objects;
+                    self.outcome.bytes += bytes;
+                }
+                Err(error) => {
+                    is_whole = false;
+                    let segment = WalFileName::holding(timeline, start, wal.segment);
+                    self.outcome.left.push(format!("pieces of {segment}: {}", error_chain(&error)));
+                }
+            }
         }
         Ok(is_whole)
     }
@@ -304,7 +355,7 @@ fn spared(tomb: &Tomb, facts: &Facts, verdicts: &Verdicts) -> BTreeSet<Item> {
             facts.layers.contains_key(id) && !verdicts.bury.iter().any(|burial| burial.item == *item)
         }
         Item::Wal { system, timeline, range } => !wal::is_free(&needs, *system, *timeline, *range),
-        // Only those of whole segments are deleted.
+        // Joining deletes those alone that are there whole.
         Item::Pieces { .. } => false,
         Item::Catalogues { system, before } => {
             wal::begin(&needs, *system).is_some_and(|begin| begin < *before)
@@ -320,29 +371,24 @@ fn wal_objects(
     needs: &Needs,
     item: &Item,
 ) -> Option<Vec<(String, u64)>> {
-    let (system, timeline, range, only_pieces) = match item {
-        Item::Wal { system, timeline, range } => (*system, *timeline, *range, false),
-        Item::Pieces { system, timeline, range } => (*system, *timeline, *range, true),
+    let (system, timeline, range) = match item {
+        Item::Wal { system, timeline, range } => (*system, *timeline, *range),
         Item::Catalogues { system, before } => {
             let catalogues = facts.wal.get(system).map(|wal| wal.catalogues.as_slice()).unwrap_or_default();
             let old = catalogues.iter().filter(|at| *at < before);
             return Some(old.map(|at| (names::catalogue(service, *system, *at), 0)).collect());
         }
-        Item::Point { .. } | Item::Layer { .. } => return None,
+        Item::Point { .. } | Item::Layer { .. } | Item::Pieces { .. } => return None,
     };
-    if !only_pieces && !wal::is_free(needs, system, timeline, range) {
+    if !wal::is_free(needs, system, timeline, range) {
         return None;
     }
     let Some(wal) = facts.wal.get(&system) else { return Some(Vec::new()) };
     let Some(of_timeline) = wal.timelines.get(&timeline) else { return Some(Vec::new()) };
     let segment = |at| WalFileName::holding(timeline, at, wal.segment);
-    let whole: BTreeSet<_> =
-        of_timeline.objects.iter().filter(|o| !o.is_piece).map(|o| o.range.start).collect();
-    let is_whole = |object: LsnRange| whole.contains(&segment(object.start).range().start);
-    let inside =
+    let going =
         of_timeline.objects.iter().filter(|o| range.start <= o.range.start && o.range.end <= range.end);
-    let going = inside.filter(|o| !only_pieces || (o.is_piece && is_whole(o.range)));
-    let name = |o: &super::WalObject| object_name(service, system, timeline, &segment(o.range.start), o);
+    let name = |o: &WalObject| object_name(service, system, timeline, &segment(o.range.start), o);
     Some(going.map(|object| (name(object), object.bytes)).collect())
 }
 
@@ -351,7 +397,7 @@ fn object_name(
     system: SystemId,
     timeline: Timeline,
     segment: &WalFileName,
-    object: &super::WalObject,
+    object: &WalObject,
 ) -> String {
     let segment = segment.to_string();
     if object.is_piece {

@@ -58,6 +58,8 @@ pub struct TimelineFacts {
 /// The WAL of one cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WalFacts {
+    /// PostgreSQL major version.
+    pub major: u32,
     /// Bytes in a segment.
     pub segment: SegmentSize,
     /// Each timeline that has WAL or a history.
@@ -199,7 +201,7 @@ async fn wal_facts(
     let at = |name: &String| Lsn::from_sortable(name.rsplit('/').next()?);
     let mut catalogues: Vec<Lsn> = listing.objects.keys().filter_map(at).collect();
     catalogues.sort_unstable();
-    Ok(WalFacts { segment, timelines, catalogues })
+    Ok(WalFacts { major: archive.cluster().major, segment, timelines, catalogues })
 }
 
 /// The timelines below `prefix`, by the names and sizes of their objects; their histories are not there yet.

@@ -65,7 +65,7 @@ fn hourly(count: u64) -> Facts {
     let timeline = TimelineFacts { history, objects: segments(0..count + 2) };
     let segment = SegmentSize::new(SEGMENT).unwrap();
     let timelines = [(Timeline(1), timeline)].into();
-    facts.wal.insert(SYSTEM, WalFacts { segment, timelines, catalogues: Vec::new() });
+    facts.wal.insert(SYSTEM, WalFacts { major: 18, segment, timelines, catalogues: Vec::new() });
     facts
 }
 

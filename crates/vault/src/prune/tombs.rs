@@ -215,9 +215,12 @@ impl Tombs {
         }
     }
 
-    /// After the last record: what has begun to go counts as gone.
+    /// After the last record: what has begun to go counts as gone. Not so pieces, which stay where their segment turns
+    /// out not to be whole, and may then be all that there is of it.
     fn begin(&mut self) {
-        self.gone.extend(self.open.values().flat_map(Tomb::going).cloned().collect::<Vec<_>>());
+        let begun = self.open.values().flat_map(Tomb::going);
+        let gone = begun.filter(|item| !matches!(item, Item::Pieces { .. }));
+        self.gone.extend(gone.cloned().collect::<Vec<_>>());
     }
 
     /// Projects one record; what is not ours, or of a later version, is passed over.

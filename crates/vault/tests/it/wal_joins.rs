@@ -4,9 +4,10 @@ use crate::fixture::{self, SEGMENT, SYSTEM, service};
 use crate::support::World;
 use lifeboat_base::{Lsn, LsnRange, Timeline};
 use lifeboat_testkit::faulty::{Fault, FaultPlan, OperationKind, Select};
+use lifeboat_vault::prune::{self, Outcome, Policy, PruneOptions};
 use lifeboat_vault::wal::{Fetched, Remembered, WalArchive, WalError};
 use lifeboat_vault::{Vault, WriteError, names, seal};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const T1: Timeline = Timeline(1);
@@ -147,6 +148,60 @@ async fn w3_a_damaged_whole_does_not_cost_the_pieces_that_could_heal_it() {
     assert_eq!(pieces_in(&vault).await, [4]);
 }
 
+async fn prune(vault: &Vault) -> Outcome {
+    let options = PruneOptions {
+        service: service(),
+        policy: Policy::everything(),
+        verification: BTreeMap::new(),
+        grace: Duration::ZERO,
+        wait: Duration::from_secs(15),
+    };
+    prune::run(vault, "me", &options).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn w3_prune_leaves_the_pieces_of_a_whole_that_is_damaged() {
+    let world = World::new(1, 1).await;
+    let vault = world.vault().await;
+    let archive = fixture::archive(&vault).await;
+    put_pieces(&archive, 4).await;
+    vault.copies().create_in(0, &segment_name(), "rotten".into()).await.unwrap();
+    for _ in 0..2 {
+        let outcome = prune(&vault).await;
+        assert_eq!((outcome.objects, outcome.left.len()), (0, 1), "{:?}", outcome.left);
+        assert_eq!(pieces_in(&vault).await, [4]);
+    }
+    // They are what it can be recovered from, and what `check` brings to another copy.
+    assert_eq!(archive.fetch(T1, Lsn(0)).await.unwrap(), Fetched::Whole(wal()));
+    let tombs = prune::Tombs::read(&vault, &service()).await.unwrap();
+    assert!(tombs.gone.is_empty(), "{tombs:?}");
+    // Somebody brings the whole back.
+    let sealed = seal::seal_object(vault.key(), &segment_name(), vault.clock().as_ref(), &wal());
+    vault.copies().overwrite_in(0, &segment_name(), sealed.into()).await.unwrap();
+    let outcome = prune(&vault).await;
+    assert_eq!((outcome.objects, outcome.left.len()), (4, 0), "{:?}", outcome.left);
+    assert_eq!(pieces_in(&vault).await, [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn w3_prune_leaves_the_pieces_of_a_whole_that_too_few_copies_have() {
+    let world = World::new(2, 2).await;
+    let vault = world.vault().await;
+    let archive = fixture::archive(&vault).await;
+    put_pieces(&archive, 4).await;
+    let create = Select::kind(OperationKind::Create).named(&segment_name());
+    world.plan(1, FaultPlan::none().on(create, Fault::FullDisk));
+    archive.join(T1, Lsn(0)).await.unwrap_err();
+    let outcome = prune(&vault).await;
+    assert_eq!((outcome.objects, outcome.left.len()), (0, 1), "{:?}", outcome.left);
+    assert_eq!(pieces_in(&vault).await, [4, 4]);
+    world.plan(1, FaultPlan::none());
+    let outcome = prune(&vault).await;
+    assert_eq!((outcome.objects, outcome.left.len()), (4, 0), "{:?}", outcome.left);
+    assert_eq!(pieces_in(&vault).await, [0, 0]);
+    assert!(vault.copies().read_from(1, &segment_name()).await.is_ok());
+}
+
 #[tokio::test]
 async fn w3_a_join_that_was_killed_before_it_deleted_uploads_nothing_again() {
     let world = World::new(2, 2).await;
@@ -276,6 +331,55 @@ async fn w5_a_timeline_that_each_copy_saw_otherwise_becomes_no_segment() {
             assert_eq!(archive.fetch(T1, Lsn(0)).await.unwrap(), Fetched::Whole(wal()));
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn w5_what_a_copy_has_otherwise_is_not_thrown_away_for_another_copys_whole() {
+    // Each copy was away in turn, and production was set back to an older state between.
+    let mut other = wal();
+    other[700] ^= 1;
+    let gone = || FaultPlan::none().on(Select::any(), Fault::Fail);
+    let put = async |archive: &WalArchive, copy: usize, world: &World, bytes: &[u8]| {
+        world.plan(1 - copy, gone());
+        let half = (SEGMENT / 2) as usize;
+        archive.put_piece(T1, Lsn(0), &bytes[..half]).await.unwrap();
+        archive.put_piece(T1, Lsn(SEGMENT / 2), &bytes[half..]).await.unwrap();
+        world.plan(1 - copy, FaultPlan::none());
+    };
+    // One copy has it whole, the other in pieces; both have it in pieces of the same names; both have it whole.
+    for (whole_in, pieces_in_each) in [(vec![0], [0, 2]), (vec![], [2, 2]), (vec![0, 1], [0, 2])] {
+        let world = World::new(2, 1).await;
+        let vault = world.vault().await;
+        let archive = fixture::archive(&vault).await;
+        for (copy, count) in pieces_in_each.into_iter().enumerate() {
+            let bytes = if copy == 0 { wal() } else { other.clone() };
+            if whole_in.contains(&copy) {
+                let sealed = seal::seal_object(vault.key(), &segment_name(), vault.clock().as_ref(), &bytes);
+                vault.copies().create_in(copy, &segment_name(), sealed.into()).await.unwrap();
+            }
+            if count > 0 {
+                put(&archive, copy, &world, &bytes).await;
+            }
+        }
+        let joined = archive.join(T1, Lsn(0)).await;
+        assert!(matches!(joined, Err(WalError::Contradiction { .. })), "{joined:?}");
+        let outcome = prune(&vault).await;
+        assert_eq!(outcome.objects, 0);
+        assert_eq!(pieces_in(&vault).await, pieces_in_each, "{whole_in:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_whole_hides_no_pieces_and_is_told_where_they_do_not_make_it_good() {
+    let world = World::new(1, 1).await;
+    let vault = world.vault().await;
+    let archive = fixture::archive(&vault).await;
+    archive.put_piece(T1, Lsn(0), &wal()[..1000]).await.unwrap();
+    vault.copies().create_in(0, &segment_name(), "rotten".into()).await.unwrap();
+    let fetched = archive.fetch(T1, Lsn(0)).await;
+    assert!(matches!(&fetched, Err(WalError::Read { .. })), "it has an end that is no end: {fetched:?}");
+    archive.put_piece(T1, Lsn(1000), &wal()[1000..]).await.unwrap();
+    assert_eq!(archive.fetch(T1, Lsn(0)).await.unwrap(), Fetched::Whole(wal()));
 }
 
 /// All four pieces of the segment, remembered as `bytes`.
