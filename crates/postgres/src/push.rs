@@ -316,20 +316,12 @@ async fn archive(
     cluster: Cluster,
 ) -> Result<WalArchive, PushError> {
     let failed = |source| PushError::Vault { name: name.to_owned(), source };
-    let known = wal::clusters(vault, service).await.map_err(failed)?;
-    if known.contains(&cluster) {
-        return WalArchive::of(vault, service, cluster).map_err(failed);
-    }
-    if !known.is_empty() && known.iter().all(|known| known.system_id != cluster.system_id) {
-        let known: Vec<String> = known.iter().map(|known| known.system_id.to_string()).collect();
-        return Err(PushError::OtherCluster {
-            path: path.to_owned(),
-            found: cluster.system_id,
-            known: known.join(", "),
-            service: service.clone(),
-        });
-    }
-    WalArchive::establish(vault, service, cluster).await.map_err(failed)
+    wal::admit(vault, service, cluster, false).await.map_err(|error| match error {
+        WalError::OtherCluster { service, found, known } => {
+            PushError::OtherCluster { path: path.to_owned(), found, known, service }
+        }
+        error => failed(error),
+    })
 }
 
 async fn read(path: &Path) -> Result<Vec<u8>, PushError> {

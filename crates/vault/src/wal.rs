@@ -83,6 +83,18 @@ pub enum WalError {
         /// The piece that differs from those before it.
         range: LsnRange,
     },
+    /// The server is another cluster than the service's so far.
+    #[error(
+        "this is cluster {found}, but the vault protects cluster {known} as {service}; nothing was written"
+    )]
+    OtherCluster {
+        /// The service.
+        service: ServiceName,
+        /// The server's cluster.
+        found: SystemId,
+        /// What the vault knows.
+        known: String,
+    },
     /// A history file that does not parse.
     #[error("the history of timeline {timeline} does not parse")]
     History {
@@ -91,7 +103,7 @@ pub enum WalError {
         /// Why.
         source: HistoryError,
     },
-    /// The service's cluster is another one than before.
+    /// Not what Lifeboat writes.
     #[error("{0}")]
     Malformed(String),
     /// Something between two stretches is not in the vault.
@@ -186,6 +198,31 @@ pub async fn clusters(vault: &Vault, service: &ServiceName) -> Result<Vec<Cluste
         clusters.push(cluster.map_err(|error| WalError::Malformed(format!("{name}: {error}")))?);
     }
     Ok(clusters)
+}
+
+/// The archive of a server's cluster, for whoever writes what comes from it. A service that has no cluster yet gets
+/// this one; another one than it has is taken in only where a person says so (`accept_new`), as after an upgrade:
+/// else a connection that leads elsewhere would end up in the service's window.
+///
+/// # Errors
+/// [`WalError::OtherCluster`], and those of [`WalArchive::establish`].
+pub async fn admit(
+    vault: &Vault,
+    service: &ServiceName,
+    cluster: Cluster,
+    accept_new: bool,
+) -> Result<WalArchive, WalError> {
+    let known = clusters(vault, service).await?;
+    if known.contains(&cluster) {
+        return WalArchive::of(vault, service, cluster);
+    }
+    let is_other = !known.is_empty() && known.iter().all(|known| known.system_id != cluster.system_id);
+    if is_other && !accept_new {
+        let known: Vec<String> = known.iter().map(|known| known.system_id.to_string()).collect();
+        let (service, found) = (service.clone(), cluster.system_id);
+        return Err(WalError::OtherCluster { service, found, known: known.join(", ") });
+    }
+    WalArchive::establish(vault, service, cluster).await
 }
 
 impl WalArchive {

@@ -191,6 +191,7 @@ impl Stage {
             rate: None,
             level: backup::DEFAULT_LEVEL,
             workers: backup::DEFAULT_WORKERS,
+            accept_new_cluster: false,
             progress: Arc::default(),
         };
         let point = backup::run(&options).await.context("back production up")?;

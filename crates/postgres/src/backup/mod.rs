@@ -35,7 +35,7 @@ use lifeboat_base::{Lsn, ServiceName, SystemId, error_chain};
 use lifeboat_pgformat::{BackupLabel, LabelError, parse_tablespace_map};
 use lifeboat_vault::layer::{FileEntry, LayerReader, LayerWriter};
 use lifeboat_vault::point::{PointError, RestorePoint, Tablespace, new_id, publish, read};
-use lifeboat_vault::wal::{Cluster, WalArchive, WalError};
+use lifeboat_vault::wal::{self as vault_wal, Cluster, WalError};
 use lifeboat_vault::{Vault, WriteError, names, refusals};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,6 +68,8 @@ pub struct BackupOptions {
     pub level: i32,
     /// Threads.
     pub workers: usize,
+    /// Whether a cluster other than the service's so far is taken on, as after an upgrade.
+    pub accept_new_cluster: bool,
     /// Where it tells how far it is.
     pub progress: Arc<BackupProgress>,
 }
@@ -126,6 +128,11 @@ pub enum BackupError {
         /// The server's.
         expected: SystemId,
     },
+    /// The connection leads to another cluster.
+    #[error(
+        "nothing was backed up: if the connection is wrong, correct it; if the service was made anew or upgraded, accept the new cluster explicitly"
+    )]
+    Foreign(#[source] WalError),
     /// The server is not the one that the vault goes on with.
     #[error("nothing was backed up: this is not the server that the vault protects")]
     Lineage(#[source] LineageError),
@@ -164,7 +171,9 @@ impl BackupError {
             Self::Vault(_) | Self::Wal(_) | Self::NotKept(_) | Self::TornControl => Advice::Retry,
             Self::Lineage(LineageError::Server(error)) => error.advice(),
             Self::Lineage(LineageError::Vault(_)) => Advice::Retry,
-            Self::Lineage(_) | Self::OtherCluster { .. } | Self::File { .. } => Advice::FixConfiguration,
+            Self::Lineage(_) | Self::OtherCluster { .. } | Self::Foreign(_) | Self::File { .. } => {
+                Advice::FixConfiguration
+            }
             Self::Unexpected(_) | Self::Label(_) | Self::Unsupported(_) | Self::Cancelled => Advice::GiveUp,
         }
     }
@@ -197,8 +206,12 @@ pub async fn run(options: &BackupOptions) -> Result<RestorePoint, BackupError> {
     let server = ask(&mut sql).await?;
     // What is looked up here is what was just written: a copy that is away does not hide it.
     let seen = options.vault.as_seen();
-    let archive = WalArchive::establish(&seen, &options.service, server.cluster.clone()).await;
-    let archive = archive.map_err(BackupError::Wal)?;
+    let (cluster, accept_new) = (server.cluster.clone(), options.accept_new_cluster);
+    let archive = vault_wal::admit(&seen, &options.service, cluster, accept_new).await;
+    let archive = archive.map_err(|error| match error {
+        error @ WalError::OtherCluster { .. } => BackupError::Foreign(error),
+        error => BackupError::Wal(error),
+    })?;
 
     // B2: from here on the server keeps what we need.
     let mut keeper = connect(options, Purpose::Replication).await?;

@@ -113,12 +113,11 @@ async fn examine(
     let coverage = memory.coverage();
     let had_some = coverage.values().any(|coverage| !coverage.stretches.is_empty());
     let size = archive.segment_size();
-    let mut kept_from =
-        slot(options, shared, &mut connection, coverage, size, experience.slot_refused).await?;
+    let mut kept_from = slot(options, shared, &mut connection, memory, size, experience.slot_refused).await?;
     let mut chosen = start::choose(&history, coverage, kept_from, size);
     if experience.wal_removed && chosen.otherwise.is_none() && had_some {
         // What the slot should have kept is gone: it keeps nothing.
-        kept_from = slot(options, shared, &mut connection, coverage, size, true).await?;
+        kept_from = slot(options, shared, &mut connection, memory, size, true).await?;
         chosen = start::choose(&history, coverage, kept_from, size);
     }
     let at = accept(shared, chosen, experience.wal_removed);
@@ -149,20 +148,12 @@ async fn archive(
     let cluster = Cluster { system_id: identity.system, major, segment_bytes };
     // A copy that is away is no reason to leave production unprotected, where what is seen is enough.
     let (vault, service) = (options.vault.as_seen(), &options.service);
-    let known = wal::clusters(&vault, service).await.map_err(StreamError::Vault)?;
-    if known.contains(&cluster) {
-        return WalArchive::of(&vault, service, cluster).map_err(StreamError::Vault);
-    }
-    let is_other = !known.is_empty() && known.iter().all(|known| known.system_id != cluster.system_id);
-    if is_other && !options.accept_new_cluster {
-        let known: Vec<String> = known.iter().map(|known| known.system_id.to_string()).collect();
-        return Err(StreamError::OtherCluster {
-            service: options.service.clone(),
-            found: identity.system,
-            known: known.join(", "),
-        });
-    }
-    WalArchive::establish(&vault, service, cluster).await.map_err(StreamError::Vault)
+    wal::admit(&vault, service, cluster, options.accept_new_cluster).await.map_err(|error| match error {
+        WalError::OtherCluster { service, found, known } => {
+            StreamError::OtherCluster { service, found, known }
+        }
+        error => StreamError::Vault(error),
+    })
 }
 
 /// The server's history: parsed, and as the file it has.
@@ -247,7 +238,7 @@ async fn slot(
     options: &StreamOptions,
     shared: &Shared,
     connection: &mut Connection,
-    coverage: &BTreeMap<Timeline, Coverage>,
+    memory: &Memory,
     size: SegmentSize,
     remake: bool,
 ) -> Result<Lsn, StreamError> {
@@ -261,9 +252,13 @@ async fn slot(
     }
     // Where the points cannot be read, an alarm too many is better than one too few.
     let points = point::list(&options.vault.as_seen(), &options.service).await.unwrap_or_default();
-    if found.is_some() || has_streamed(&points, coverage, size.bytes()) {
+    let has_streamed = has_streamed(&points, memory.coverage(), size.bytes());
+    if found.is_some() || has_streamed || memory.is_partial() {
         let reason = match found {
-            None => "it does not exist there: it was dropped, or a promotion left it behind",
+            None if has_streamed => "it does not exist there: it was dropped, or a promotion left it behind",
+            None => {
+                "it does not exist there: nothing was ever streamed, or only the copy of the vault knows of it that is away"
+            }
             Some(_) => {
                 "the server gave it up: its WAL outgrew max_slot_wal_keep_size, or it was idle too long"
             }

@@ -5,8 +5,11 @@
 //!   it.
 //! - **Y2** The vault is listed once a process, not at every reconnect: archives have 100 000s of objects.
 //!   Others may add meanwhile, which costs at most that something is streamed twice.
-//! - **Y3** A copy that is away does not keep the stream from beginning. What only that copy holds is then
-//!   not known; the vault is listed again at each reconnect until it is.
+//! - **Y3** A copy that is away does not keep the stream from beginning, as long as enough are left for a write to
+//!   count. What the silent copy holds is then not known, and what it shares with one other may not be seen to be
+//!   durable; the vault is listed again at each reconnect until it is.
+//! - **Y4** Where too few copies answer for a write to count there is no stream: all that the vault holds would look
+//!   as if it were not durable, and no loss could be told from it.
 
 use lifeboat_base::{LsnRange, ServiceName, SystemId, Timeline};
 use lifeboat_pgformat::{TimelineHistory, WalFileName};
@@ -43,10 +46,18 @@ impl Memory {
         if !listing.is_complete {
             return Err(WalError::silent(&listing));
         }
-        let durable = vault.copies().durable();
+        let copies = vault.copies();
+        let is_silent = |name: &str| listing.failures.iter().any(|failure| failure.copy == name);
+        let all = copies.all().iter().enumerate();
+        let answering: Vec<usize> =
+            all.filter(|(_, c)| !is_silent(c.name())).map(|(index, _)| index).collect();
+        // Y4.
+        if copies.counted(&answering) < copies.durable() {
+            return Err(WalError::silent(&listing));
+        }
         *self = Self {
             archive: None,
-            is_partial: listing.failures.len() >= durable,
+            is_partial: !listing.failures.is_empty(),
             coverage: covered(&listing, &prefix, archive, vault.copies()),
             histories: BTreeMap::new(),
         };
@@ -60,6 +71,11 @@ impl Memory {
         // Last: a half-loaded memory is loaded again.
         self.archive = Some(archive.clone());
         Ok(listing.failures)
+    }
+
+    /// Whether a copy that may hold more did not answer (Y3).
+    pub(super) fn is_partial(&self) -> bool {
+        self.is_partial
     }
 
     /// The timelines of which the vault has anything, with what it has.
@@ -133,7 +149,7 @@ mod tests {
     use super::super::testing::Bench;
     use super::*;
     use lifeboat_base::Lsn;
-    use lifeboat_testkit::faulty::{Fault, FaultPlan, Select};
+    use lifeboat_testkit::faulty::{Fault, FaultPlan, OperationKind, Select};
 
     #[tokio::test]
     async fn y1_what_is_in_too_few_copies_does_not_count() {
@@ -154,6 +170,32 @@ mod tests {
         assert_eq!(seen().await, [range(0, 100), range(200, 300)]);
         put(100, &[2; 100]).await.unwrap();
         assert_eq!(seen().await, [range(0, 300)]);
+    }
+
+    #[tokio::test]
+    async fn y3_y4_a_silent_copy_makes_what_is_known_partial_and_too_few_make_it_nothing() {
+        // With both wanted, what is there would look as if nothing of it were durable.
+        let bench = Bench::new(2).await;
+        bench.archive.put_piece(Timeline(1), Lsn(0), &[1; 100]).await.unwrap();
+        let silent = || FaultPlan::none().on(Select::kind(OperationKind::List), Fault::Fail);
+        let mut memory = Memory::default();
+        bench.stores[1].set_plan(silent());
+        let loaded = memory.load(&bench.vault.as_seen(), &bench.service, &bench.archive).await;
+        assert!(matches!(loaded, Err(WalError::Silent(_))), "{loaded:?}");
+        assert!(memory.archive(SystemId(7)).is_none());
+        bench.stores[1].set_plan(FaultPlan::none());
+        memory.load(&bench.vault, &bench.service, &bench.archive).await.unwrap();
+        assert!(!memory.is_partial() && memory.archive(SystemId(7)).is_some());
+        // Two of three are enough to go on with; what they do not share is not known to be durable.
+        let bench = Bench::wanting(3, 2).await;
+        bench.stores[0].set_plan(FaultPlan::none().on(Select::writes(), Fault::Fail));
+        bench.archive.put_piece(Timeline(1), Lsn(0), &[1; 100]).await.unwrap();
+        bench.stores[0].set_plan(FaultPlan::none());
+        bench.stores[2].set_plan(silent());
+        let loaded = memory.load(&bench.vault.as_seen(), &bench.service, &bench.archive).await.unwrap();
+        assert_eq!((loaded.len(), memory.is_partial()), (1, true));
+        assert_eq!(memory.coverage()[&Timeline(1)].stretches, []);
+        assert!(memory.archive(SystemId(7)).is_none(), "it is listed again at the next reconnect");
     }
 
     #[test]

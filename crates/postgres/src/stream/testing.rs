@@ -27,6 +27,11 @@ pub(super) struct Bench {
 impl Bench {
     /// A vault of so many copies, all of which must have a write.
     pub(super) async fn new(copies: usize) -> Self {
+        Self::wanting(copies, copies).await
+    }
+
+    /// A vault of so many copies, so many of which must have a write.
+    pub(super) async fn wanting(copies: usize, durable: usize) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let store = |number: usize| {
             let place = format!("file://{}", scratch.path().join(number.to_string()).display());
@@ -36,7 +41,7 @@ impl Bench {
         let copy = |(number, store): (usize, &FaultyStore)| {
             VaultCopy::new(number.to_string(), None, Arc::new(store.clone()))
         };
-        let vault_copies = Copies::new(stores.iter().enumerate().map(copy).collect(), copies);
+        let vault_copies = Copies::new(stores.iter().enumerate().map(copy).collect(), durable);
         let clock = Arc::new(ManualClock::new("2026-11-21T10:00:00Z".parse().unwrap(), 1));
         let vault = Vault::init(vault_copies, Some("a long passphrase"), &[], clock.clone()).await.unwrap();
         let service: ServiceName = "ledger-db".parse().unwrap();

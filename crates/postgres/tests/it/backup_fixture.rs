@@ -74,6 +74,7 @@ impl Bench {
             rate: None,
             level: 1,
             workers: WORKERS,
+            accept_new_cluster: false,
             progress: Arc::default(),
         }
     }

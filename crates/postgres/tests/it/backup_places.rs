@@ -7,6 +7,7 @@ use lifeboat_postgres::lineage::LineageError;
 use lifeboat_testkit::postgres::{
     Cluster, ClusterOptions, Installation, give_to_server_user, scratch_directory,
 };
+use lifeboat_vault::wal::WalError;
 
 fn primary(installation: &Installation) -> Cluster {
     let cluster = Cluster::start(installation, &ClusterOptions::new());
@@ -50,6 +51,26 @@ async fn a_standby_is_read_as_well_as_a_primary_and_a_promoted_one_too() {
         }
         assert_eq!(bench.points().await, points);
     }
+}
+
+#[tokio::test]
+async fn another_cluster_is_refused_and_accepted_only_explicitly() {
+    let (installation, bench) = (Installation::newest(), Bench::new(1).await);
+    let (mine, other) = (primary(&installation), primary(&installation));
+    bench.backup(&mine, true).await.unwrap();
+    let (points, before) = (bench.points().await, bench.vault.copies().list("services").await.objects);
+    for local in [true, false] {
+        let error = bench.backup(&other, local).await.unwrap_err();
+        assert!(matches!(error, BackupError::Foreign(WalError::OtherCluster { .. })), "{}", said(&error));
+    }
+    // Nothing of it is there that would have a stream take it for known.
+    assert_eq!(bench.vault.copies().list("services").await.objects, before);
+    let accepted = BackupOptions { accept_new_cluster: true, ..bench.backup_options(&other, true) };
+    let point = backup::run(&accepted).await.unwrap();
+    assert!(!points.contains(&point.id));
+    // From then on it is known, as a service's clusters before an upgrade are.
+    bench.backup(&other, true).await.unwrap();
+    bench.backup(&mine, true).await.unwrap();
 }
 
 /// What PostgreSQL refuses is told in its own words, and no point is made.

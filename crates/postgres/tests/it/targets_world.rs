@@ -61,6 +61,7 @@ impl World {
             rate: None,
             level: backup::DEFAULT_LEVEL,
             workers: backup::DEFAULT_WORKERS,
+            accept_new_cluster: false,
             progress: Arc::default(),
         };
         backup::run(&options).await.unwrap()

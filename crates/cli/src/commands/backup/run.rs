@@ -50,6 +50,9 @@ pub struct Args {
     /// Threads that read, compress and seal.
     #[arg(long, default_value_t = backup::DEFAULT_WORKERS as u64, value_parser = clap::value_parser!(u64).range(1..=64))]
     workers: u64,
+    /// Take on a server that is another cluster than the one known so far, as after an upgrade.
+    #[arg(long)]
+    accept_new_cluster: bool,
 }
 
 /// How a backup is taken.
@@ -65,6 +68,8 @@ pub struct Source {
     pub level: i32,
     /// Threads.
     pub workers: usize,
+    /// Whether another cluster than the service's so far is taken on: a person's word, never the plan's.
+    pub accept_new_cluster: bool,
 }
 
 impl Source {
@@ -79,6 +84,7 @@ impl Source {
             rate: postgres.base.rate.map(|rate| rate.0.0),
             level: backup::DEFAULT_LEVEL,
             workers: backup::DEFAULT_WORKERS,
+            accept_new_cluster: false,
         })
     }
 }
@@ -96,11 +102,13 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
             rate: None,
             level: args.level,
             workers: 0,
+            accept_new_cluster: false,
         },
         None => Source::of_plan(opened.postgres(&args.service)?)?,
     };
     source.level = args.level;
     source.workers = args.workers as usize;
+    source.accept_new_cluster = args.accept_new_cluster;
     source.rate = args.rate.map(|rate| rate.0).or(source.rate);
     source.data_directory = args.data_directory.or(source.data_directory).filter(|_| !args.remote);
     plans::renew(settings, &opened).await;
@@ -149,6 +157,7 @@ pub async fn take(
         rate: source.rate,
         level: source.level,
         workers: source.workers,
+        accept_new_cluster: source.accept_new_cluster,
         progress: Arc::clone(&progress),
     };
     let shown = Arc::clone(&progress);

@@ -282,7 +282,7 @@ impl Patient<'_> {
                 None => findings.fail(
                     "protected",
                     "the vault protects another cluster under this name",
-                    "correct the connection; after an upgrade, `lifeboat stream --accept-new-cluster`",
+                    "correct the connection; after an upgrade, `lifeboat backup run --accept-new-cluster`",
                 ),
             },
             Err(error) => findings.fail("protected", error_chain(&error), "bring the vault's copies back"),

@@ -19,6 +19,7 @@ async fn backup(vault: &TestVault, cluster: &Cluster) -> RestorePoint {
         rate: None,
         level: backup::DEFAULT_LEVEL,
         workers: backup::DEFAULT_WORKERS,
+        accept_new_cluster: false,
         progress: Arc::default(),
     };
     backup::run(&options).await.unwrap()

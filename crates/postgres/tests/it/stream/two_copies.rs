@@ -55,6 +55,8 @@ async fn y3_a_service_that_nobody_has_heard_of_begins_and_another_cluster_is_sti
     stores[0].set_plan(gone());
     let stream = vault.stream(&mine);
     stream.wait_durable(write(&mine, 100));
+    // Only the copy that is away could tell that there was a slot before.
+    assert_eq!(stream.alarms(AlarmKind::SlotLost).len(), 1);
     stream.stop().await;
     let refused = vault.stream(&other).end().await;
     assert!(matches!(refused, Err(StreamError::OtherCluster { .. })), "{refused:?}");
