@@ -6,7 +6,8 @@
 //!
 //! # Invariants
 //! - **T1 all or nothing.** A database gets the tables in one transaction; a file has its name once it is whole.
-//! - **T2 nothing is written over.** A table that is there already is refused, not replaced.
+//! - **T2 nothing is written over.** A table, or a file, that is there already is refused, not replaced.
+//! - **T3 all of its rows.** A table comes with its partitions and with the tables that inherit from it, or is refused.
 
 use crate::commands::backup::scratch::Scratch;
 use crate::commands::restore::{Asked, resolve};
@@ -23,8 +24,10 @@ use lifeboat_postgres::client::{Connection, quote_identifier, quote_literal};
 use lifeboat_postgres::restore;
 use lifeboat_postgres::server::{Installation, Server};
 use lifeboat_postgres::target;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::process::{Child, Command};
@@ -38,7 +41,7 @@ const SCRIPT: &str = "sql";
 #[derive(Debug, clap::Args)]
 #[group(id = "table")]
 pub struct Args {
-    /// Bring back this table alone (schema.name); may be given several times.
+    /// Bring back this table alone (schema.name), with its partitions; may be given several times.
     #[arg(long = "table", value_name = "TABLE")]
     pub tables: Vec<String>,
     /// Write it to this file, for pg_restore, or as a script if its name ends with .sql.
@@ -222,7 +225,13 @@ impl Goal {
     async fn must_be_free(&self, tools: &Tools) -> anyhow::Result<()> {
         match self {
             Self::File(path) => {
-                ensure!(!path.exists(), "{} is there already", path.display());
+                let is_there = |path: &Path| path.symlink_metadata().is_ok();
+                ensure!(!is_there(path), "{} is there already", path.display());
+                let partial = partial_of(path);
+                if is_there(&partial) {
+                    return Err(anyhow!("{} is there already", partial.display()))
+                        .next("a call that was killed leaves it: remove it, if it is nobody's");
+                }
                 let parent = path.parent().unwrap_or(Path::new("/"));
                 ensure!(parent.is_dir(), "there is no directory {}", parent.display());
                 Ok(())
@@ -236,6 +245,13 @@ impl Goal {
             }
         }
     }
+}
+
+/// What a dump is called until it is whole.
+fn partial_of(path: &Path) -> PathBuf {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    partial.into()
 }
 
 /// Copies the tables from the recovered server to where they go.
@@ -256,28 +272,34 @@ async fn take(
         .connect_to(database)
         .await
         .with_context(|| format!("database {database} of that moment cannot be read"))?;
-    let mut found = Vec::new();
+    let mut asked = Vec::new();
+    let mut all: Vec<Found> = Vec::new();
     for table in &args.tables {
-        found.push(find(&mut connection, database, table).await?);
+        let found = find(&mut connection, database, table).await?;
+        let place = |of: &Found| all.iter().position(|known| known.oid == of.oid);
+        let new: Vec<Found> = found.iter().filter(|found| place(found).is_none()).cloned().collect();
+        asked.extend(found.first().map(|found| found.oid.clone()));
+        all.extend(new);
     }
     if let Some(schema) = &args.into_schema {
-        for table in &mut found {
-            *table = moved(&mut connection, table, schema).await?;
+        let oids = all.iter().map(|found| found.oid.as_str()).collect::<Vec<_>>().join(", ");
+        for table in &mut all {
+            move_to(&mut connection, table, schema, &oids).await?;
         }
     }
     let mut tables = Vec::new();
-    for Found { schema, name } in &found {
-        let name = format!("{}.{}", quote_identifier(schema), quote_identifier(name));
-        let row = connection.query_one(&format!("SELECT count(*) FROM {name}")).await?;
+    for table in all.iter().filter(|found| asked.contains(&found.oid)) {
+        // Of a table with others below it, all of their rows (T3).
+        let row = connection.query_one(&format!("SELECT count(*) FROM {}", table.quoted())).await?;
         let rows = row.at(0).and_then(|count| count.parse().ok()).unwrap_or_default();
-        tables.push(Table { name, rows });
+        tables.push(Table { name: table.quoted(), rows });
     }
     connection.close().await;
     let mut dump = Command::new(&tools.dump);
     dump.arg("-w").arg("-d").arg(with_database(&server.address(), database));
-    for table in &tables {
+    for table in &all {
         // A pattern: what is between double quotes stands for itself.
-        dump.arg("-t").arg(&table.name);
+        dump.arg("-t").arg(table.quoted());
     }
     copy(dump, tools, goal, args.into_schema.as_deref()).await?;
     Ok(tables)
@@ -294,17 +316,23 @@ async fn copy(mut dump: Command, tools: &Tools, goal: &Goal, schema: Option<&str
     match goal {
         Goal::File(path) => {
             let is_script = path.extension().is_some_and(|extension| extension == SCRIPT);
-            let mut partial = path.as_os_str().to_owned();
-            partial.push(".partial");
+            let partial = partial_of(path);
+            // T2: what is there is somebody's.
+            let made = File::create_new(&partial);
+            let made = made.with_context(|| format!("{} cannot be made", partial.display()))?;
             dump.arg(if is_script { "-Fp" } else { "-Fc" }).arg("-f").arg(&partial).stdin(Stdio::null());
             let dumped = run_to_its_end("pg_dump", &mut dump).await;
-            if let Err(error) = dumped {
-                // It may not even be there.
+            let named = dumped.and_then(|()| {
+                // T1.
+                made.sync_all()?;
+                renameat_with(CWD, &partial, CWD, path, RenameFlags::NOREPLACE)?;
+                File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()?;
+                Ok(())
+            });
+            named.inspect_err(|_| {
+                // It is ours, and if it has its name already it is not there.
                 let _ = std::fs::remove_file(&partial);
-                return Err(error);
-            }
-            // T1.
-            std::fs::rename(&partial, path).with_context(|| format!("{} was not made", path.display()))
+            })
         }
         Goal::Database(connection) => {
             if let Some(schema) = schema {
@@ -350,49 +378,93 @@ async fn ended(name: &str, child: Child) -> anyhow::Result<()> {
 }
 
 /// A table that is there.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Found {
+    oid: String,
     schema: String,
     name: String,
 }
 
-async fn find(connection: &mut Connection, database: &str, table: &str) -> anyhow::Result<Found> {
+impl Found {
+    /// As SQL has it.
+    fn quoted(&self) -> String {
+        format!("{}.{}", quote_identifier(&self.schema), quote_identifier(&self.name))
+    }
+}
+
+/// The table, and after it those that its rows are in besides: its partitions, and what inherits from it (T3).
+async fn find(connection: &mut Connection, database: &str, table: &str) -> anyhow::Result<Vec<Found>> {
     let question = format!(
-        "SELECT n.nspname AS schema, c.relname AS name, c.relkind::text IN ('r', 'p', 'm') AS is_table, \
+        "WITH RECURSIVE below AS (SELECT to_regclass({})::oid AS oid, 0 AS depth \
+         UNION SELECT i.inhrelid, below.depth + 1 FROM pg_inherits i JOIN below ON i.inhparent = below.oid) \
+         SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind, \
          c.relpersistence = 'u' AS is_unlogged \
-         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass({})",
+         FROM (SELECT oid, max(depth) AS depth FROM below GROUP BY oid) found \
+         JOIN pg_class c USING (oid) JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY depth, c.oid",
         quote_literal(table)
     );
     let rows = connection.query(&question).await.with_context(|| format!("`{table}` is no table's name"))?;
-    let Some(row) = rows.first() else {
+    if rows.is_empty() {
         let all = connection.query("SELECT schemaname || '.' || tablename FROM pg_tables").await?;
         let names = all.iter().filter_map(|row| row.at(0));
         let near = lifeboat_plan::nearest(table, names);
         let near = near.map_or_else(String::new, |name| format!("; the nearest name is {name}"));
         return Err(anyhow!("database {database} had no table {table} at that moment{near}"))
             .next("`lifeboat wal search` shows when a table was dropped; another database: --database NAME");
-    };
-    let name = format!("{}.{}", row.text("schema")?, row.text("name")?);
-    ensure!(row.text("is_table")? == "t", "{name} is no table");
-    ensure!(row.text("is_unlogged")? != "t", "{name} is unlogged: no backup holds its rows");
-    Ok(Found { schema: row.text("schema")?.to_owned(), name: row.text("name")?.to_owned() })
+    }
+    let mut found: Vec<Found> = Vec::new();
+    for row in rows {
+        let text = |column: &str| row.text(column).map(str::to_owned);
+        let below = Found { oid: text("oid")?, schema: text("schema")?, name: text("name")? };
+        let name = match found.first() {
+            None => format!("{}.{}", below.schema, below.name),
+            Some(above) => format!("{}.{}, below {}.{},", below.schema, below.name, above.schema, above.name),
+        };
+        match row.text("kind")? {
+            "r" | "p" => {}
+            "m" => {
+                return Err(anyhow!("{name} is a materialized view"))
+                    .next("bring back the tables that it is made of, and refresh it");
+            }
+            "f" => bail!("{name} is a foreign table: its rows were never here"),
+            _ => bail!("{name} is no table"),
+        }
+        ensure!(row.text("is_unlogged")? != "t", "{name} is unlogged: no backup holds its rows");
+        found.push(below);
+    }
+    Ok(found)
 }
 
-/// Puts a table of the throw-away server into another schema, without what ties it to others.
-async fn moved(connection: &mut Connection, table: &Found, schema: &str) -> anyhow::Result<Found> {
-    let name = format!("{}.{}", quote_identifier(&table.schema), quote_identifier(&table.name));
-    let literal = quote_literal(&name);
+/// Puts a table of the throw-away server into another schema, without what ties it to any but `others`, oids.
+async fn move_to(
+    connection: &mut Connection,
+    table: &mut Found,
+    schema: &str,
+    others: &str,
+) -> anyhow::Result<()> {
+    let (name, oid) = (table.quoted(), &table.oid);
+    // Made to be part of what is there today it would show in it, or be refused.
+    let above = format!(
+        "SELECT CASE WHEN c.relispartition THEN format('ALTER TABLE %s DETACH PARTITION {{}}', i.inhparent::regclass) \
+         ELSE format('ALTER TABLE {{}} NO INHERIT %s', i.inhparent::regclass) END \
+         FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
+         WHERE i.inhrelid = {oid} AND i.inhparent NOT IN ({others})"
+    );
     let ties = format!(
         "SELECT format('ALTER TABLE {{}} DROP CONSTRAINT %I', conname) FROM pg_constraint \
-         WHERE conrelid = {literal}::regclass AND contype = 'f' AND conparentid = 0 \
+         WHERE conrelid = {oid} AND contype = 'f' AND conparentid = 0 \
          UNION ALL SELECT format('DROP TRIGGER %I ON {{}}', tgname) FROM pg_trigger \
-         WHERE tgrelid = {literal}::regclass AND NOT tgisinternal AND tgparentid = 0"
+         WHERE tgrelid = {oid} AND NOT tgisinternal AND tgparentid = 0"
     );
-    let ties = ties.replace("{}", &name.replace('\'', "''").replace('%', "%%"));
-    for row in connection.query(&ties).await? {
-        connection.query(row.at(0).unwrap_or_default()).await?;
+    // What it has from above is its own once it is taken away from there.
+    for question in [above, ties] {
+        let question = question.replace("{}", &name.replace('\'', "''").replace('%', "%%"));
+        for row in connection.query(&question).await? {
+            connection.query(row.at(0).unwrap_or_default()).await?;
+        }
     }
     connection.query(&format!("CREATE SCHEMA IF NOT EXISTS {}", quote_identifier(schema))).await?;
     connection.query(&format!("ALTER TABLE {name} SET SCHEMA {}", quote_identifier(schema))).await?;
-    Ok(Found { schema: schema.to_owned(), name: table.name.clone() })
+    table.schema = schema.to_owned();
+    Ok(())
 }
