@@ -6,8 +6,7 @@ use crate::settings::{Opened, Settings};
 use crate::signals;
 use anyhow::{Context, bail, ensure};
 use lifeboat_pgformat::PAGE_SIZE_BYTES;
-use lifeboat_postgres::view::Place;
-use lifeboat_postgres::view::Status;
+use lifeboat_postgres::view::{LOG_FILE, Place, Status};
 use lifeboat_postgres::view::control::{Request, ask};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,13 +15,15 @@ use std::time::Duration;
 
 /// Between two questions how far it is.
 const POLL: Duration = Duration::from_millis(200);
-/// What the process says, in the directory behind the view.
-const LOG: &str = "log";
+
+/// How long the process behind a view that is shown no more may take to end.
+const GONE_LIMIT: Duration = Duration::from_secs(30);
+const GONE_POLL: Duration = Duration::from_millis(20);
 
 /// Where the process behind a view says what happens to it.
 #[must_use]
 pub fn log(place: &Place) -> PathBuf {
-    place.home.join(LOG)
+    place.home.join(LOG_FILE)
 }
 
 /// Has a process of its own show the view.
@@ -35,6 +36,15 @@ pub async fn show(settings: &Settings, opened: &Opened, place: &Place) -> anyhow
     arguments.push(place.mount.clone().into());
     let resident = Resident { name: "the process behind the view", arguments, log: log(place) };
     resident.start(opened).await
+}
+
+/// Waits until the process that showed a view has gone.
+pub async fn gone(place: &Place) {
+    let mut left = GONE_LIMIT;
+    while place.is_shown() && !left.is_zero() {
+        tokio::time::sleep(GONE_POLL).await;
+        left = left.saturating_sub(GONE_POLL);
+    }
 }
 
 /// Fetches all that is only in the vault yet, with progress. Asked to stop, it leaves that to the process.

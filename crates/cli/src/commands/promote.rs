@@ -18,6 +18,7 @@ use lifeboat_postgres::client::{Connection, Conninfo, Purpose};
 use lifeboat_postgres::fetch;
 use lifeboat_postgres::restore::{Left, end_recovery, left_in, link_made_by_replay};
 use lifeboat_postgres::server::conninfo_value;
+use lifeboat_postgres::view::real_name;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -64,7 +65,7 @@ struct Promoted {
 /// # Errors
 /// If it is not open afterwards.
 pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<Exit> {
-    let directory = std::path::absolute(&args.directory).context("the directory has no absolute path")?;
+    let directory = real_name(&args.directory).context("the directory has no absolute path")?;
     let Some(left) = left_in(&directory) else {
         return Err(anyhow!(
             "{} was not made by `lifeboat restore`, or is open already",

@@ -18,6 +18,7 @@ mod telling;
 mod verifying;
 mod views;
 mod views_killed;
+mod views_places;
 mod views_ways;
 mod ways_on;
 mod world;

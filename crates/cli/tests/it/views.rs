@@ -48,9 +48,14 @@ impl Seen {
 
     /// Recovers into another view, which is the one that is looked at from now on.
     pub fn recover(&mut self, name: &str, more: &[&str]) {
+        self.recover_as(name, name, more);
+    }
+
+    /// The same, with the name that it is called by.
+    pub fn recover_as(&mut self, name: &str, called: &str, more: &[&str]) {
         self.end();
         self.directory = self.world.path(name);
-        let recover = ["recover", "ledger-db", "--into", name, "--start"];
+        let recover = ["recover", "ledger-db", "--into", called, "--start"];
         let done = self.world.json(&[&recover, more].concat());
         assert!(!done["view"].is_null(), "this machine shows no views: {done:#}");
         self.address = done["server"]["address"].as_str().unwrap().to_owned();

@@ -8,20 +8,20 @@ use rustix::process::{Signal, kill_process};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-const TABLES: &str = "
+pub const TABLES: &str = "
     CREATE TABLE ledger AS SELECT g AS id, repeat(md5(g::text), 20) AS t FROM generate_series(1, 5000) g;
     CREATE INDEX ON ledger (id);
     CREATE TABLE kept AS SELECT g AS id, repeat(md5(g::text), 20) AS t FROM generate_series(1, 5000) g;
     CHECKPOINT;";
-const SUM: &str = "SELECT count(*) || ' ' || sum(hashtext(id || t)::bigint) FROM ledger";
+pub const SUM: &str = "SELECT count(*) || ' ' || sum(hashtext(id || t)::bigint) FROM ledger";
 
-fn run(program: &str, arguments: &[&str], path: &Path) {
+pub fn run(program: &str, arguments: &[&str], path: &Path) {
     let status = Command::new(program).args(arguments).arg(path).status().unwrap();
     assert!(status.success(), "{program} {arguments:?} {}", path.display());
 }
 
 /// Stops the server in order, and waits until it has.
-fn stop_server(seen: &Seen) {
+pub fn stop_server(seen: &Seen) {
     kill_process(seen.server().unwrap(), Signal::INT).unwrap();
     while seen.server().is_some() {
         std::thread::yield_now();
@@ -29,7 +29,7 @@ fn stop_server(seen: &Seen) {
 }
 
 /// Starts the plain directory as any, and compares.
-fn must_be_plain(seen: &Seen, sum: &str) {
+pub fn must_be_plain(seen: &Seen, sum: &str) {
     assert!(!seen.home().exists());
     assert!(starts_by_hand(&seen.world, seen.cluster.installation(), &seen.directory));
     let server = Cluster::open(seen.cluster.installation(), &seen.directory, &ClusterOptions::new());

@@ -5,6 +5,7 @@ use super::configuration::{Configuration, configure, conninfo_value, escape};
 use super::install::Installation;
 use crate::client::{ClientError, Connection, Conninfo, ConninfoError, Purpose};
 use crate::restore::{RestoreError, Stop, end_recovery, link_made_by_replay, pid_file, running_server};
+use crate::view::real_name;
 use lifeboat_base::Lsn;
 use lifeboat_pgformat::{ControlError, ControlFile, PG_CONTROL_PATH};
 use rustix::process::{Pid, Signal, kill_process};
@@ -507,7 +508,8 @@ fn last_before(target: Lsn) -> Lsn {
 pub(super) fn works_in(process: i32, directory: &Path) -> bool {
     let cwd = std::fs::read_link(format!("/proc/{process}/cwd"));
     // A view whose process was killed cannot be looked into: its name must do.
-    let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
+    let named = directory.canonicalize().or_else(|_| real_name(directory));
+    let directory = named.unwrap_or_else(|_| directory.to_owned());
     cwd.is_ok_and(|cwd| cwd == directory)
 }
 

@@ -1,9 +1,10 @@
 //! Makes a view: all names, all small files, and of relations nothing but their lengths.
 
 use super::disk::RealDisk;
-use super::overlay::{Base, CONTROL, Fetched, Overlay, place_of};
+use super::overlay::{Base, Fetched, Overlay, place_of};
 use super::pages::relation_files;
 use super::place::{About, Place, within};
+use super::show::is_others_mount;
 use crate::restore::files::{make_directory, open_file, own, prepare};
 use crate::restore::{
     MARKER_FILE, Marker, MarkerWriter, RestoreError, RestoreOptions, TABLESPACES_DIRECTORY, check_ways,
@@ -13,6 +14,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use lifeboat_pgformat::{PG_CONTROL_PATH, RelationFile};
 use lifeboat_vault::layer::{FRAME_BYTES, FileEntry, FileKind, Stack};
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -37,6 +39,16 @@ pub struct ViewPlan {
     stack: Stack,
 }
 
+impl ViewPlan {
+    /// For a view that is filled at once: refuses what will not fit.
+    ///
+    /// # Errors
+    /// [`RestoreError::NoRoom`].
+    pub fn must_fit(&self) -> Result<(), RestoreError> {
+        room::must_have(&self.place.home, self.size_bytes)
+    }
+}
+
 /// Looks and decides. Writes nothing.
 ///
 /// # Errors
@@ -44,6 +56,9 @@ pub struct ViewPlan {
 pub async fn plan(options: &RestoreOptions) -> Result<ViewPlan, RestoreError> {
     let stack = open_stack(options).await?;
     let place = Place::of(&options.into);
+    if place.is_shown() {
+        return Err(RestoreError::Busy { path: place.mount.clone() });
+    }
     must_be_free(options, &place)?;
     check_ways(options, &BTreeMap::new())?;
     let files = stack.index().files.iter().filter(|file| file.kind == FileKind::File);
@@ -71,29 +86,25 @@ fn must_be_free(options: &RestoreOptions, place: &Place) -> Result<(), RestoreEr
     if has_entries(&place.mount) {
         return Err(not_empty(&place.mount));
     }
-    if place.is_shown() {
-        return Err(RestoreError::Busy { path: place.mount.clone() });
-    }
     // What a killed call left says nothing of itself yet: it is made anew.
-    if place.about().map_err(failed(&place.home))?.is_some() {
-        return Err(not_empty(&place.home));
-    }
-    let is_own = |entry: std::fs::DirEntry| {
-        ["data", "pages", CONTROL, "lock"].iter().any(|own| entry.file_name() == *own)
-    };
-    let entries = std::fs::read_dir(&place.home).into_iter().flatten().flatten();
-    if !entries.into_iter().all(is_own) {
+    let is_there = place.about().map_err(failed(&place.home))?.is_some();
+    if is_there || place.foreign().is_some() {
         return Err(not_empty(&place.home));
     }
     // Its data directory takes its place by a rename.
-    if let (Ok(mount), Some(parent)) = (std::fs::metadata(&place.mount), place.mount.parent()) {
-        let parent = std::fs::metadata(parent).map_err(failed(parent))?;
-        if mount.dev() != parent.dev() {
-            return Err(RestoreError::Unsupported(format!(
-                "{} is a file system of its own, which a view cannot take the place of: name a directory below it",
-                place.mount.display()
-            )));
+    let in_the_way = match (std::fs::symlink_metadata(&place.mount), place.mount.parent()) {
+        (Ok(mount), _) if mount.is_symlink() => Some("a link"),
+        (Ok(mount), Some(parent)) => {
+            let parent = std::fs::metadata(parent).map_err(failed(parent))?;
+            (mount.dev() != parent.dev() || is_others_mount(&place.mount)).then_some("a file system of its own")
         }
+        _ => None,
+    };
+    if let Some(what) = in_the_way {
+        return Err(RestoreError::Unsupported(format!(
+            "{} is {what}, which a view cannot take the place of: name a directory below it",
+            place.mount.display()
+        )));
     }
     Ok(())
 }
@@ -105,10 +116,18 @@ fn must_be_free(options: &RestoreOptions, place: &Place) -> Result<(), RestoreEr
 pub async fn create(options: &RestoreOptions, plan: ViewPlan) -> Result<(), RestoreError> {
     let ViewPlan { place, stack, eager_bytes, .. } = plan;
     options.progress.total_bytes.store(eager_bytes, Ordering::Relaxed);
-    clear(&place)?;
-    make_directory(&place.mount, OWNER_ONLY, options.owner)?;
+    if !place.mount.exists() {
+        make_directory(&place.mount, OWNER_ONLY, options.owner)?;
+    }
     make_directory(&place.home, WAY_THROUGH, None)?;
-    let _lock = place.lock().map_err(failed(&place.home))?;
+    let _lock = place.lock().map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock => RestoreError::Busy { path: place.mount.clone() },
+        _ => failed(&place.home)(error),
+    })?;
+    // Somebody may have been asked, and another been faster meanwhile.
+    must_be_free(options, &place)?;
+    place.clear().map_err(failed(&place.home))?;
+    make_directory(&place.mount, OWNER_ONLY, options.owner)?;
     make_names(options, &place, &stack)?;
     fetch_small(options, &place, &stack).await?;
     let data = place.data();
@@ -131,14 +150,7 @@ struct Nothing;
 
 impl Base for Nothing {
     fn fetch(&self, _: u32, _: u32) -> std::io::Result<Fetched> {
-        Err(std::io::ErrorKind::Unsupported.into())
-    }
-}
-
-fn clear(place: &Place) -> Result<(), RestoreError> {
-    match std::fs::remove_dir_all(&place.home) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(&place.home)(error)),
-        _ => Ok(()),
+        Err(ErrorKind::Unsupported.into())
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is said to the process that shows a view: one line of JSON each way, over a socket that only its owner
 //! reaches.
 
-use super::place::Place;
+use super::place::{Place, SOCKET_FILE};
 use super::show::{Status, View};
 use crate::fetch::wire::{address, read_line, write_line};
 use lifeboat_base::error_chain;
@@ -13,8 +13,6 @@ use std::time::Duration;
 use tokio::io::BufReader;
 use tokio::net::{UnixListener, UnixStream};
 
-/// The socket, in the directory behind the view.
-const SOCKET: &str = "socket";
 /// Between two looks whether the view was unmounted by somebody else.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -77,7 +75,7 @@ pub enum AskError {
 pub async fn ask(place: &Place, request: Request) -> Result<Status, AskError> {
     let silent = |source| AskError::Silent { path: place.mount.clone(), source };
     let not_shown = |_| AskError::NotShown(place.mount.clone());
-    let (path, _directory) = address(&place.home.join(SOCKET)).map_err(not_shown)?;
+    let (path, _directory) = address(&place.home.join(SOCKET_FILE)).map_err(not_shown)?;
     let mut stream = BufReader::new(UnixStream::connect(&path).await.map_err(not_shown)?);
     write_line(&mut stream, &request).await.map_err(silent)?;
     match read_line(&mut stream).await.map_err(silent)? {
@@ -91,7 +89,7 @@ pub async fn ask(place: &Place, request: Request) -> Result<Status, AskError> {
 /// # Errors
 /// Those of the file system.
 pub fn listen(place: &Place) -> std::io::Result<UnixListener> {
-    let path = place.home.join(SOCKET);
+    let path = place.home.join(SOCKET_FILE);
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}

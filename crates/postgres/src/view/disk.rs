@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, Result};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A directory on a disk.
 pub(super) trait Disk: Send + Sync + 'static {
@@ -21,6 +22,8 @@ pub(super) trait Disk: Send + Sync + 'static {
     fn sync_directory(&self, path: &str) -> Result<()>;
     /// Makes everything durable.
     fn sync(&self) -> Result<()>;
+    /// Bytes that can still be written.
+    fn free_bytes(&self) -> Result<u64>;
 }
 
 /// How a file is opened.
@@ -48,9 +51,51 @@ pub(super) trait DiskFile: Send + Sync + 'static {
     fn sync(&self) -> Result<()>;
 }
 
+/// The first Linux whose `syncfs` tells what could not be written.
+const TELLING_SYNCFS: (u32, u32) = (5, 8);
+
 /// A directory of this machine.
 #[derive(Debug, Clone)]
-pub(super) struct RealDisk(pub(super) PathBuf);
+pub(super) struct RealDisk {
+    path: PathBuf,
+    /// Open since before the first write: a `syncfs` tells of what went wrong since its file was opened, and of what
+    /// went wrong before only if nobody was told yet.
+    root: Arc<File>,
+    is_telling: bool,
+}
+
+impl RealDisk {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let root = Arc::new(File::open(path)?);
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let is_telling = version(&release).is_none_or(|version| version >= TELLING_SYNCFS);
+        Ok(Self { path: path.to_owned(), root, is_telling })
+    }
+}
+
+/// Of a kernel, as `5.10.0-8-amd64`.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// Makes what is in a directory durable, one by one.
+fn sync_each(directory: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let (entry, gone) = (entry?, |error: &Error| error.kind() == ErrorKind::NotFound);
+        let kind = entry.file_type()?;
+        let synced = match (kind.is_dir(), kind.is_file()) {
+            (true, _) => sync_each(&entry.path()),
+            (_, true) => File::open(entry.path()).and_then(|file| file.sync_all()),
+            _ => Ok(()),
+        };
+        match synced {
+            Err(error) if !gone(&error) => return Err(error),
+            _ => {}
+        }
+    }
+    File::open(directory)?.sync_all()
+}
 
 impl Disk for RealDisk {
     type File = File;
@@ -63,7 +108,7 @@ impl Disk for RealDisk {
         if let How::Create(mode) = how {
             options.create_new(true).mode(mode);
         }
-        let path = self.0.join(path);
+        let path = self.path.join(path);
         match options.open(&path) {
             // A file that nobody may write, not even we: a private key, say.
             Err(error) if error.kind() == ErrorKind::PermissionDenied && how == How::Open => {
@@ -74,20 +119,26 @@ impl Disk for RealDisk {
     }
 
     fn unlink(&self, path: &str) -> Result<()> {
-        std::fs::remove_file(self.0.join(path))
+        std::fs::remove_file(self.path.join(path))
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<()> {
-        std::fs::rename(self.0.join(from), self.0.join(to))
+        std::fs::rename(self.path.join(from), self.path.join(to))
     }
 
     fn sync_directory(&self, path: &str) -> Result<()> {
-        let path = self.0.join(path);
+        let path = self.path.join(path);
         File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
     }
 
     fn sync(&self) -> Result<()> {
-        rustix::fs::syncfs(File::open(&self.0)?).map_err(Error::from)
+        rustix::fs::syncfs(&self.root).map_err(Error::from)?;
+        if self.is_telling { Ok(()) } else { sync_each(&self.path) }
+    }
+
+    fn free_bytes(&self) -> Result<u64> {
+        let found = rustix::fs::fstatvfs(&self.root)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 }
 
@@ -124,5 +175,25 @@ impl DiskFile for File {
 
     fn sync(&self) -> Result<()> {
         self.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_sync_of_all_tells_nothing_each_is_synced() {
+        assert_eq!(version("5.4.0-8-amd64"), Some((5, 4)));
+        assert_eq!(version("6.12-rc1"), Some((6, 12)));
+        assert_eq!(version("unknown"), None);
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("a")).unwrap();
+        std::fs::write(directory.path().join("a/b"), "").unwrap();
+        std::os::unix::fs::symlink("nowhere", directory.path().join("link")).unwrap();
+        let disk = RealDisk { is_telling: false, ..RealDisk::open(directory.path()).unwrap() };
+        disk.sync().unwrap();
+        std::fs::remove_dir_all(directory.path()).unwrap();
+        disk.sync().unwrap_err();
     }
 }

@@ -30,5 +30,5 @@ mod tests;
 pub use birth::{ViewPlan, create, plan};
 pub use overlay::Keep;
 pub use pages::{AWAY_LIMIT, Happened, Listener};
-pub use place::{About, Place};
-pub use show::{Status, View, ViewError, discard, is_possible, mounted, put_in_place};
+pub use place::{About, LOG_FILE, Place, real_name};
+pub use show::{Status, View, ViewError, discard, finish_hidden, is_possible, mounted, put_in_place};

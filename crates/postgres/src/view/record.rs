@@ -17,7 +17,8 @@ use std::ops::Range;
 
 /// The record's name beside the overlay.
 pub(super) const RECORD_FILE: &str = "pages";
-const NEW_FILE: &str = "pages.new";
+/// What it is called until it is whole.
+pub(super) const NEW_FILE: &str = "pages.new";
 const ENTRY_BYTES: usize = 16;
 /// Appended entries after which the record is written anew, if it says little more than it could in few.
 const REWRITE_ENTRIES: u64 = 1 << 20;
@@ -44,6 +45,8 @@ pub(super) enum What {
 pub(super) struct Record<F> {
     file: F,
     entries: u64,
+    /// How many it had when it was written anew.
+    rewritten: u64,
     is_broken: bool,
 }
 
@@ -53,7 +56,7 @@ impl<F: DiskFile> Record<F> {
         let file = disk.open(RECORD_FILE, How::Create(0o600))?;
         file.sync()?;
         disk.sync_directory(RECORD_FILE)?;
-        Ok(Self { file, entries: 0, is_broken: false })
+        Ok(Self { file, entries: 0, rewritten: 0, is_broken: false })
     }
 
     /// Opens the record and gives each entry to `each`; a torn end is cut off (R1).
@@ -75,7 +78,7 @@ impl<F: DiskFile> Record<F> {
         file.set_len(entries * ENTRY_BYTES as u64)?;
         // What was read may be in the cache alone, left by a process that was killed before its sync.
         file.sync()?;
-        Ok(Self { file, entries, is_broken: false })
+        Ok(Self { file, entries, rewritten: 0, is_broken: false })
     }
 
     /// Appends, and returns when it is durable.
@@ -100,7 +103,8 @@ impl<F: DiskFile> Record<F> {
 
     /// Whether it is time to write it anew.
     pub(super) fn is_due(&self) -> bool {
-        self.is_broken || self.entries > REWRITE_ENTRIES
+        // One that says much is not written anew for each thing more.
+        self.is_broken || self.entries > REWRITE_ENTRIES.max(2 * self.rewritten)
     }
 
     /// Writes it anew with `entries`, which say all that it said.
@@ -113,12 +117,14 @@ impl<F: DiskFile> Record<F> {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut new = Self { file: disk.open(NEW_FILE, How::Create(0o600))?, entries: 0, is_broken: false };
+        let file = disk.open(NEW_FILE, How::Create(0o600))?;
+        let mut new = Self { file, entries: 0, rewritten: 0, is_broken: false };
         let all: Vec<Entry> = entries.collect();
         new.append(&all)?;
         new.file.sync()?;
         disk.rename(NEW_FILE, RECORD_FILE)?;
         disk.sync_directory(RECORD_FILE)?;
+        new.rewritten = new.entries;
         *self = new;
         Ok(())
     }

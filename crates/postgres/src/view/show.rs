@@ -6,10 +6,10 @@ use super::hydrate::hydrate;
 use super::overlay::{BaseFile, Keep, Overlay, lock};
 use super::pages::{Happened, Listener, VaultPages};
 use super::place::{About, Place};
-use crate::restore::running_server;
+use crate::restore::{RestoreError, has_entries, room, running_server};
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
 use lifeboat_base::error_chain;
-use lifeboat_pgformat::PG_CONTROL_PATH;
+use lifeboat_pgformat::{PAGE_SIZE_BYTES, PG_CONTROL_PATH};
 use lifeboat_vault::Vault;
 use lifeboat_vault::layer::{LayerError, Stack};
 use lifeboat_vault::point::{self, PointError};
@@ -19,6 +19,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,6 +55,12 @@ pub enum ViewError {
         /// What.
         device: String,
     },
+    /// Something is there that the view would hide, or that the data directory cannot take the place of.
+    #[error("{} is not an empty directory, as a view needs it: what is in it is none of the view's", .0.display())]
+    Taken(PathBuf),
+    /// Somebody's, among what stands behind the view.
+    #[error("{} is none of the view's: move it elsewhere first", .0.display())]
+    NotOurs(PathBuf),
     /// It is still in use.
     #[error("{} could not be unmounted", path.display())]
     Unmount {
@@ -103,6 +110,12 @@ pub enum ViewError {
     /// What nobody asked for yet could not be fetched.
     #[error("what is not here yet could not all be fetched")]
     Hydrate(#[source] std::io::Error),
+    /// It would not fit.
+    #[error("there is no room for what is not here yet")]
+    NoRoom(#[source] RestoreError),
+    /// That all of it is here could not be noted.
+    #[error("all of it is here, which could not be noted")]
+    Note(#[source] RestoreError),
     /// Somebody stopped it.
     #[error("fetching was stopped")]
     Stopped,
@@ -145,7 +158,9 @@ pub struct View {
     tell: Listener,
     /// Set to stop fetching.
     stopped: Arc<AtomicBool>,
-    _lock: File,
+    /// The directory that it is mounted on.
+    below: File,
+    lock: File,
 }
 
 /// Whether this machine can show views; if not, why.
@@ -175,12 +190,11 @@ impl View {
     /// [`ViewError`].
     pub async fn show(vault: &Vault, mount: &Path, keep: Keep, tell: Listener) -> Result<Self, ViewError> {
         let place = Place::of(mount);
+        let mount = &*place.mount;
+        let lock = hold(&place)?;
         let about = place.about().map_err(file_error(&place.home))?;
-        let about = about.filter(|_| !place.is_whole()).ok_or_else(|| ViewError::None(place.clone()))?;
-        let lock = place.lock().map_err(|error| match error.kind() {
-            ErrorKind::WouldBlock => ViewError::Shown(mount.to_owned()),
-            _ => file_error(&place.home)(error),
-        })?;
+        let about = about.filter(|_| !place.is_whole());
+        let (lock, about) = lock.zip(about).ok_or_else(|| ViewError::None(place.clone()))?;
         let point = point::read(vault, &about.service, &about.point).await.map_err(ViewError::Point)?;
         let stack = Stack::open(vault, &about.service, &point.layers).await.map_err(ViewError::Layer)?;
         let pages = Arc::new(VaultPages::new(vault, stack, keep, tell.clone()));
@@ -189,6 +203,8 @@ impl View {
         let overlay = Arc::new(overlay.map_err(file_error(&place.home))?);
         open_many();
         unmount_dead(mount)?;
+        must_be_empty(mount)?;
+        let below = File::open(mount).map_err(file_error(mount))?;
         let runtime = tokio::runtime::Handle::current();
         let fs = ViewFs::new(overlay.clone(), place.home.clone(), runtime);
         let mut config = Config::default();
@@ -202,7 +218,7 @@ impl View {
         let failed = |source| ViewError::Mount { path: mount.to_owned(), source };
         let session = Session::new(fs, mount, &config).and_then(Session::spawn).map_err(failed)?;
         let (is_hydrating, failure, stopped) = Default::default();
-        Ok(Self { place, about, overlay, pages, session, is_hydrating, failure, tell, stopped, _lock: lock })
+        Ok(Self { place, about, overlay, pages, session, is_hydrating, failure, tell, stopped, below, lock })
     }
 
     /// Its places.
@@ -245,16 +261,36 @@ impl View {
     }
 
     pub(super) async fn hydrate_begun(&self) -> Result<(), ViewError> {
-        let hydrated = hydrate(&self.overlay, &self.pages, &self.stopped).await;
-        let outcome = match hydrated {
-            _ if self.stopped.load(Ordering::Acquire) => Err(ViewError::Stopped),
-            hydrated => hydrated.map_err(ViewError::Hydrate),
-        };
+        let outcome = self.fetch_all().await;
         let failure = outcome.as_ref().err().map(|error| error_chain(error));
         (self.tell)(failure.clone().map_or(Happened::Hydrated, Happened::NotHydrated));
         *lock(&self.failure) = failure;
         self.is_hydrating.store(false, Ordering::Release);
         outcome
+    }
+
+    async fn fetch_all(&self) -> Result<(), ViewError> {
+        let filled = self.overlay.filled();
+        let lacking = (filled.needed - filled.here).saturating_mul(PAGE_SIZE_BYTES as u64);
+        if lacking > 0 {
+            room::must_have(&self.place.home, lacking).map_err(ViewError::NoRoom)?;
+        }
+        let hydrated = hydrate(&self.overlay, &self.pages, &self.stopped).await;
+        if self.stopped.load(Ordering::Acquire) {
+            return Err(ViewError::Stopped);
+        }
+        hydrated.map_err(ViewError::Hydrate)?;
+        if self.overlay.is_all_settled() && !self.place.is_filled() {
+            // What was removed before its pages were here must not be back after a power cut.
+            let place = self.place.clone();
+            let noted = move || {
+                sync_all(&place.home)?;
+                place.write_filled().map_err(ViewError::Note)
+            };
+            let noted = tokio::task::spawn_blocking(noted).await;
+            noted.unwrap_or_else(|error| Err(ViewError::Hydrate(std::io::Error::other(error))))?;
+        }
+        Ok(())
     }
 
     /// Stops [`View::hydrate`], soon.
@@ -284,9 +320,9 @@ impl View {
     pub fn throw_away(self) -> Result<(), ViewError> {
         self.stop_hydrating();
         unmount(&self.place.mount, true)?;
-        let place = self.place.clone();
-        drop(self);
-        discard(&place)
+        let Self { place, lock, session, .. } = self;
+        drop(session);
+        discard_held(&place, Some(&lock))
     }
 
     /// Makes it a plain data directory: all of it must be here, and no server run.
@@ -300,14 +336,37 @@ impl View {
             let lacking = filled.needed - filled.here;
             return Err(ViewError::NotWhole { path: self.place.mount.clone(), lacking });
         }
+        // Whatever came to be there below it: before anybody is cut off.
+        must_be_empty(&PathBuf::from(format!("/proc/self/fd/{}", self.below.as_raw_fd())))
+            .map_err(|_| ViewError::Taken(self.place.mount.clone()))?;
         self.overlay.sync_all().map_err(file_error(&self.place.home))?;
         unmount(&self.place.mount, false)?;
-        let (control, data) = (self.place.control(), self.place.data());
-        // All else is durable: from here on it is a data directory (O5), under another name.
-        let whole = data.join(PG_CONTROL_PATH);
-        std::fs::rename(&control, &whole).map_err(file_error(&whole))?;
-        put_in_place(&self.place)
+        end(&self.place, &self.lock)
     }
+}
+
+/// Makes a view that nobody shows a plain data directory, without its vault: all of it was durably here.
+///
+/// # Errors
+/// [`ViewError`].
+pub fn finish_hidden(place: &Place) -> Result<(), ViewError> {
+    let lock = hold(place)?.ok_or_else(|| ViewError::None(place.clone()))?;
+    if !place.is_filled() {
+        return Err(ViewError::None(place.clone()));
+    }
+    must_not_run(&place.mount)?;
+    unmount_dead(&place.mount)?;
+    must_be_empty(&place.mount)?;
+    // What was written before it was killed may be in the cache alone.
+    sync_all(&place.home)?;
+    end(place, &lock)
+}
+
+/// All is durable: from here on it is a data directory (O5), under another name.
+fn end(place: &Place, lock: &File) -> Result<(), ViewError> {
+    let whole = place.data().join(PG_CONTROL_PATH);
+    std::fs::rename(place.control(), &whole).map_err(file_error(&whole))?;
+    give_name(place, Some(lock))
 }
 
 /// Gives a whole data directory its name: the end of [`View::finish`], to be called again if that was cut off.
@@ -315,12 +374,19 @@ impl View {
 /// # Errors
 /// [`ViewError`].
 pub fn put_in_place(place: &Place) -> Result<(), ViewError> {
+    let lock = hold(place)?;
+    give_name(place, lock.as_ref())
+}
+
+/// Whoever calls it holds the view, if there is one.
+fn give_name(place: &Place, _lock: Option<&File>) -> Result<(), ViewError> {
     let (data, mount) = (place.data(), &place.mount);
     // What cannot be looked at is there.
     if data.try_exists().map_err(file_error(&data))? {
         if !place.is_whole() {
             return Err(ViewError::NotWhole { path: mount.clone(), lacking: 0 });
         }
+        must_be_empty(mount)?;
         // Before its new name, its control file: whoever was cut off may not have come to that.
         sync_all(&data)?;
         // Over the directory that it was mounted on, which is empty: or this is refused.
@@ -332,29 +398,53 @@ pub fn put_in_place(place: &Place) -> Result<(), ViewError> {
     // Nothing is removed for the sake of something that is not there.
     let control = mount.join(PG_CONTROL_PATH);
     std::fs::metadata(&control).map_err(file_error(&control))?;
-    remove(&place.home)
+    place.remove().map_err(file_error(&place.home))
 }
 
 /// Removes all of a view: what is only in it is lost.
 ///
 /// # Errors
-/// [`ViewError::Running`]; [`ViewError::Shown`]; those of the file system.
+/// [`ViewError::Shown`] and [`ViewError::NotOurs`], with nothing removed; those of the file system.
 pub fn discard(place: &Place) -> Result<(), ViewError> {
-    if place.is_shown() {
-        return Err(ViewError::Shown(place.mount.clone()));
-    }
+    let lock = hold(place)?;
+    discard_held(place, lock.as_ref())
+}
+
+/// Whoever calls it holds the view, if there is one.
+fn discard_held(place: &Place, _lock: Option<&File>) -> Result<(), ViewError> {
+    place.must_be_ours()?;
     unmount_dead(&place.mount)?;
-    remove(&place.home)?;
+    place.remove().map_err(file_error(&place.home))?;
     match std::fs::remove_dir(&place.mount) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(file_error(&place.mount)(error)),
         _ => Ok(()),
     }
 }
 
-fn remove(directory: &Path) -> Result<(), ViewError> {
-    match std::fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(file_error(directory)(error)),
-        _ => Ok(()),
+impl Place {
+    /// Nothing of somebody's goes with a view.
+    ///
+    /// # Errors
+    /// [`ViewError::NotOurs`].
+    pub fn must_be_ours(&self) -> Result<(), ViewError> {
+        self.foreign().map_or(Ok(()), |foreign| Err(ViewError::NotOurs(foreign)))
+    }
+}
+
+/// Takes the view for this process, if there is one.
+fn hold(place: &Place) -> Result<Option<File>, ViewError> {
+    match place.lock() {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Err(ViewError::Shown(place.mount.clone())),
+        Err(error) => Err(file_error(&place.home)(error)),
+    }
+}
+
+fn must_be_empty(directory: &Path) -> Result<(), ViewError> {
+    match directory.is_symlink() && !directory.starts_with("/proc/self/fd") || has_entries(directory) {
+        true => Err(ViewError::Taken(directory.to_owned())),
+        false => Ok(()),
     }
 }
 
@@ -367,7 +457,12 @@ fn open_many() {
 }
 
 fn must_not_run(directory: &Path) -> Result<(), ViewError> {
-    match running_server(directory) {
+    // The number may be another process's by now, after a reboot say.
+    let is_postgres = |pid: &i32| {
+        let name = std::fs::read(format!("/proc/{pid}/comm"));
+        name.is_ok_and(|name| name.starts_with(b"postgres") || name.starts_with(b"postmaster"))
+    };
+    match running_server(directory).filter(is_postgres) {
         Some(pid) => Err(ViewError::Running { path: directory.to_owned(), pid }),
         None => Ok(()),
     }
@@ -385,6 +480,11 @@ fn unmount_dead(path: &Path) -> Result<(), ViewError> {
         Some((_, device)) if device == NAME => unmount(path, true),
         Some((_, device)) => Err(ViewError::Foreign { path: path.to_owned(), device }),
     }
+}
+
+/// Whether something is mounted there that is no view.
+pub(super) fn is_others_mount(path: &Path) -> bool {
+    mounts().any(|(place, device)| place == path && device != NAME)
 }
 
 /// Where views are mounted, alive or not.

@@ -3,7 +3,7 @@
 use crate::recovery::Fixture;
 use lifeboat_base::Lsn;
 use lifeboat_postgres::client::Connection;
-use lifeboat_postgres::restore::{RestoreOptions, Stop};
+use lifeboat_postgres::restore::{RestoreError, RestoreOptions, Stop};
 use lifeboat_postgres::server::Server;
 use lifeboat_postgres::view::{self, Happened, Keep, Listener, View};
 use lifeboat_testkit::postgres::Installation;
@@ -98,4 +98,27 @@ async fn o5_every_version_answers_from_a_view_and_then_from_a_plain_directory() 
     for installation in Installation::all() {
         at_once_and_then_for_good(&installation).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_made_since_it_was_planned_is_not_made_anew() {
+    let fixture = Fixture::start(&Installation::newest()).await;
+    let point = fixture.backup(true).await;
+    let options = fixture.restore(&point, point.stop, "seen");
+    let (first, second, third) =
+        tokio::try_join!(view::plan(&options), view::plan(&options), view::plan(&options)).unwrap();
+    view::create(&options, first).await.unwrap();
+    let shown = show(&fixture, &options.into).await;
+    std::fs::write(options.into.join("written"), "since").unwrap();
+    let refused = view::create(&options, second).await.unwrap_err();
+    assert!(matches!(refused, RestoreError::Busy { .. }), "{refused}");
+    assert_eq!(std::fs::read(options.into.join("written")).unwrap(), b"since");
+    assert!(view::discard(shown.place()).is_err() && view::put_in_place(shown.place()).is_err());
+    shown.hide().unwrap();
+    drop(shown);
+    let refused = view::create(&options, third).await.unwrap_err();
+    assert!(matches!(refused, RestoreError::NotEmpty { .. }), "{refused}");
+    let shown = show(&fixture, &options.into).await;
+    assert_eq!(std::fs::read(options.into.join("written")).unwrap(), b"since");
+    shown.throw_away().unwrap();
 }

@@ -173,7 +173,7 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
 /// # Errors
 /// If it is not where it was asked to be.
 pub async fn bring_back(settings: &Settings, asked: Asked, into: PathBuf, how: How) -> anyhow::Result<Exit> {
-    let into = std::path::absolute(into).context("the directory has no absolute path")?;
+    let into = view::real_name(&into).context("the directory has no absolute path")?;
     let asked = Asked { into: into.clone(), how, ..asked };
     let opened = settings.open().await?;
     points::must_be_known(&opened, &asked.service).await?;
@@ -205,6 +205,9 @@ pub async fn bring_back(settings: &Settings, asked: Asked, into: PathBuf, how: H
         None if asked.how.is_view() => {
             let options = recovery::options(settings, &opened, &wanted)?;
             let plan = view::plan(&options).await.context("nothing was recovered")?;
+            if matches!(asked.how, How::View { hydrate: true }) {
+                plan.must_fit().context("nothing was recovered")?;
+            }
             (options, Way::View(Box::new(plan)))
         }
         None => {

@@ -2,11 +2,14 @@
 
 use super::place;
 use crate::failure::Next;
+use crate::helper;
 use crate::output::{Exit, Tone, clean};
 use crate::recovery::{self, quoted};
 use crate::settings::Settings;
+use crate::showing;
 use anyhow::{Context, anyhow};
-use lifeboat_postgres::server::Server;
+use lifeboat_postgres::fetch;
+use lifeboat_postgres::server::{Server, end_stranded};
 use lifeboat_postgres::view::control::{AskError, Request, ask};
 use lifeboat_postgres::view::discard;
 use serde::Serialize;
@@ -40,6 +43,7 @@ pub(super) async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit>
         return Err(anyhow!("a server runs in {name} (process {}): nothing was removed", server.pid()))
             .next(format!("stop it first: {stop}"));
     }
+    place.must_be_ours().context("nothing was removed")?;
     let about = place.about().context("what it is a view of cannot be read")?;
     let what = about.map_or_else(
         || "a view that was never whole".to_owned(),
@@ -52,10 +56,14 @@ pub(super) async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit>
     if !args.yes && !output.confirm("Remove it?")? {
         return Err(anyhow!("nothing was removed")).next("add --yes to remove it without being asked");
     }
+    // They keep files open there: what its server left behind, and what fetched WAL for it.
+    end_stranded(&place.mount).await.context("nothing was removed")?;
+    fetch::end_helper(&place.mount.join(helper::SOCKET)).await;
     match ask(&place, Request::Hide).await {
         Ok(_) | Err(AskError::NotShown(_)) => {}
         Err(error) => return Err(error).context("nothing was removed"),
     }
+    showing::gone(&place).await;
     discard(&place).context("not all of it was removed")?;
     let dropped = Dropped { directory: place.mount };
     settings.output.result("view.drop", &dropped, |style| {

@@ -10,7 +10,7 @@
 //! - **F3 the service comes first.** If it cannot be put in its place, its server is started on the view again.
 
 use super::again::{Again, major_of};
-use super::place;
+use super::{named, place};
 use crate::failure::Next;
 use crate::output::{Exit, Tone, clean};
 use crate::recovery::{self, quoted};
@@ -23,9 +23,10 @@ use lifeboat_postgres::fetch;
 use lifeboat_postgres::restore::MARKER_FILE;
 use lifeboat_postgres::server::Server;
 use lifeboat_postgres::view::control::{Request, ask};
-use lifeboat_postgres::view::{Place, put_in_place};
+use lifeboat_postgres::view::{Place, finish_hidden, mounted, put_in_place};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Arguments of `lifeboat view finish`.
 #[derive(Debug, clap::Args)]
@@ -52,7 +53,7 @@ struct Finished<'a> {
 /// # Errors
 /// If it is not a plain data directory afterwards.
 pub(super) async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
-    let named = std::path::absolute(&args.directory).context("the directory has no absolute path")?;
+    let named = named(&args.directory)?;
     if !Place::of(&named).home.exists() && is_finished(&named) {
         // F2: or somebody asks once more.
         return told(settings, &Finished { directory: &named, down_seconds: None, server: None });
@@ -61,7 +62,12 @@ pub(super) async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit>
     let directory = &place.mount;
     if place.is_whole() || !place.data().exists() {
         // F2.
-        put_in_place(&place)?;
+        put_in_place(&place).next(empty_it(directory))?;
+        return told(settings, &Finished { directory, down_seconds: None, server: None });
+    }
+    if !place.is_shown() && place.is_filled() {
+        // It needs neither its vault nor a key.
+        finish_hidden(&place).next(format!("then the same again: lifeboat view finish {}", name(directory)))?;
         return told(settings, &Finished { directory, down_seconds: None, server: None });
     }
     if !place.is_shown() {
@@ -92,6 +98,16 @@ pub(super) async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit>
     fetch::end_helper(&directory.join(helper::SOCKET)).await;
     if let Err(error) = ask(&place, Request::Finish).await {
         // Whatever was in the way, the service comes first.
+        if !mounted().contains(directory) {
+            showing::gone(&place).await;
+            if place.is_whole() {
+                return Err(error)
+                    .with_context(|| format!("all of it is in {}, without a server", place.data().display()))
+                    .next(empty_it(directory));
+            }
+            let opened = settings.open().await?;
+            showing::show(settings, &opened, &place).await?;
+        }
         again
             .start(settings)
             .await
@@ -107,9 +123,20 @@ pub(super) async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit>
     told(settings, &finished)
 }
 
+fn name(directory: &Path) -> String {
+    quoted(&directory.display().to_string())
+}
+
+fn empty_it(directory: &Path) -> String {
+    let name = name(directory);
+    format!("empty {name}, if anything is in it, then: lifeboat view finish {name}")
+}
+
 /// Whether it was a view, or a restore, and is a data directory.
 fn is_finished(directory: &Path) -> bool {
-    [MARKER_FILE, PG_CONTROL_PATH].iter().all(|file| directory.join(file).exists())
+    // Through a view that is shown, everything looks so.
+    let is_view = mounted().iter().any(|place| directory.starts_with(place));
+    !is_view && [MARKER_FILE, PG_CONTROL_PATH].iter().all(|file| directory.join(file).exists())
 }
 
 /// Whether it was started with a configuration of ours: then it can be started so again.
@@ -129,7 +156,7 @@ fn told(settings: &Settings, finished: &Finished<'_>) -> anyhow::Result<Exit> {
         let text = format!("{} is a plain data directory", clean(&directory));
         let mut out = format!("{}\n", style.paint(Tone::Good, &text));
         if let (Some(down), Some(pid)) = (finished.down_seconds, finished.server) {
-            let down = format_duration(std::time::Duration::from_secs_f64(down));
+            let down = format_duration(Duration::from_secs_f64(down));
             out.push_str(&format!("  its server   process {pid}, after {down} in which none answered\n"));
         } else if Server::adopt(finished.directory, &[]).is_none()
             && let Some(major) = major_of(finished.directory)

@@ -15,7 +15,7 @@ use again::Again;
 use anyhow::Context;
 use lifeboat_postgres::restore::users_in;
 use lifeboat_postgres::server::{Server, configured_port, stranded};
-use lifeboat_postgres::view::{Place, Status};
+use lifeboat_postgres::view::{Place, Status, real_name};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -67,14 +67,18 @@ pub async fn run(settings: &Settings, command: Command) -> anyhow::Result<Exit> 
     }
 }
 
+/// A directory that somebody named, by its one name.
+fn named(directory: &Path) -> anyhow::Result<PathBuf> {
+    real_name(directory).with_context(|| format!("{} has no absolute path", directory.display()))
+}
+
 /// The view at a directory that somebody named.
 fn place(directory: &Path) -> anyhow::Result<Place> {
-    let absolute = std::path::absolute(directory).context("the directory has no absolute path")?;
-    let place = Place::of(&absolute);
+    let place = Place::of(&named(directory)?);
     if !place.home.exists() {
         return Err(anyhow::anyhow!(
             "{} is no view: there is no {}",
-            absolute.display(),
+            place.mount.display(),
             place.home.display()
         ))
         .next("`lifeboat view list` shows those of this machine; `lifeboat recover` makes one");
