@@ -42,6 +42,22 @@ pub async fn pin(
     Ok(Pinned { end, task })
 }
 
+/// Pins `point` as soon as the vault takes it. Why it did not before is known.
+pub async fn pin_at_last(
+    output: &Output,
+    vault: &Vault,
+    service: &ServiceName,
+    purpose: Purpose,
+    point: &str,
+) -> Pinned {
+    loop {
+        tokio::time::sleep(REFRESH_EVERY).await;
+        if let Ok(pinned) = pin(output, vault, service, purpose, Some(point)).await {
+            return pinned;
+        }
+    }
+}
+
 async fn keep(output: Output, mut held: Held, mut ended: oneshot::Receiver<End>) -> Option<Timestamp> {
     let end = loop {
         let end = tokio::time::timeout(REFRESH_EVERY, &mut ended).await;
@@ -83,5 +99,33 @@ impl Pinned {
         let _ = self.end.send(end);
         // A panic there leaves the pin, which is forgotten in time.
         self.task.await.ok().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifeboat_base::SystemClock;
+    use lifeboat_vault::{Copies, VaultCopy, address};
+    use std::sync::Arc;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_vault_that_takes_no_pin_is_asked_until_it_does() {
+        let scratch = tempfile::tempdir().unwrap();
+        let store = address::open(&format!("file://{}", scratch.path().display()), true, &|_| None).unwrap();
+        let copies = Copies::new(vec![VaultCopy::new("vault", None, store)], 1);
+        let vault = Vault::init(copies, Some("passphrase"), &[], Arc::new(SystemClock::new())).await.unwrap();
+        let pins = scratch.path().join("services/ledger-db/pins");
+        std::fs::create_dir_all(pins.parent().unwrap()).unwrap();
+        std::fs::write(&pins, "in the way").unwrap();
+        let (output, service) = (Output::new(false), "ledger-db".parse::<ServiceName>().unwrap());
+        pin(&output, &vault, &service, Purpose::View, Some("point")).await.unwrap_err();
+        let pinning = tokio::spawn(async move {
+            pin_at_last(&output, &vault, &service, Purpose::View, "point").await.release().await;
+        });
+        tokio::time::sleep(3 * REFRESH_EVERY).await;
+        assert!(!pinning.is_finished());
+        std::fs::remove_file(&pins).unwrap();
+        pinning.await.unwrap();
     }
 }

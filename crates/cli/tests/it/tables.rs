@@ -133,7 +133,8 @@ fn t3_a_table_comes_with_its_partitions_and_heirs_or_is_refused() {
     // Beside what is there: all of it, and nothing of it shows in what is there.
     let beside = [&into[..], &["--into-schema", "old", "--json"]].concat();
     let done = recover(&["ev", "base", "ev1"], &beside).expect(0).json();
-    let rows: Vec<_> = done["tables"].as_array().unwrap().iter().map(|table| table["rows"].as_u64()).collect();
+    let rows: Vec<_> =
+        done["tables"].as_array().unwrap().iter().map(|table| table["rows"].as_u64()).collect();
     assert_eq!(rows, [Some(500), Some(100), Some(8)], "{done:#}");
     assert_eq!([count("old.ev"), count("old.\"e'v\""), count("old.base")], ["500", "400", "8"]);
     assert_eq!([count("public.ev"), count("public.base")], ["500", "8"]);

@@ -43,7 +43,7 @@ pub use tablespaces::link_made_by_replay;
 /// Threads that open, decompress and write.
 pub const DEFAULT_WORKERS: usize = 2;
 /// Room that must be left beyond the files themselves: WAL to be replayed, and the server's own.
-const SPARE_BYTES: u64 = 256 << 20;
+pub(crate) const SPARE_BYTES: u64 = 256 << 20;
 /// Where tablespaces go that were not mapped elsewhere, below the data directory.
 pub(crate) const TABLESPACES_DIRECTORY: &str = "lifeboat_tablespaces";
 /// Where a server says that it runs.

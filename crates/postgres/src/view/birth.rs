@@ -96,7 +96,8 @@ fn must_be_free(options: &RestoreOptions, place: &Place) -> Result<(), RestoreEr
         (Ok(mount), _) if mount.is_symlink() => Some("a link"),
         (Ok(mount), Some(parent)) => {
             let parent = std::fs::metadata(parent).map_err(failed(parent))?;
-            (mount.dev() != parent.dev() || is_others_mount(&place.mount)).then_some("a file system of its own")
+            (mount.dev() != parent.dev() || is_others_mount(&place.mount))
+                .then_some("a file system of its own")
         }
         _ => None,
     };
@@ -128,6 +129,7 @@ pub async fn create(options: &RestoreOptions, plan: ViewPlan) -> Result<(), Rest
     must_be_free(options, &place)?;
     place.clear().map_err(failed(&place.home))?;
     make_directory(&place.mount, OWNER_ONLY, options.owner)?;
+    let disk = RealDisk::open(&place.home).map_err(failed(&place.home))?;
     make_names(options, &place, &stack)?;
     fetch_small(options, &place, &stack).await?;
     let data = place.data();
@@ -137,8 +139,7 @@ pub async fn create(options: &RestoreOptions, plan: ViewPlan) -> Result<(), Rest
     marker.finished().map_err(failed(&data))?;
     let files: Vec<_> = relation_files(&stack).into_iter().map(|file| file.base).collect();
     // All names and lengths, durable before anything says that the view is there.
-    let overlay =
-        Overlay::create(RealDisk(place.home.clone()), Nothing, &files).map_err(failed(&place.home))?;
+    let overlay = Overlay::create(disk, Nothing, &files).map_err(failed(&place.home))?;
     overlay.sync_all().map_err(failed(&place.home))?;
     drop(overlay);
     let about = About { service: options.point.service.clone(), point: options.point.id.clone() };

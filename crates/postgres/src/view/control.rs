@@ -13,6 +13,10 @@ use std::time::Duration;
 use tokio::io::BufReader;
 use tokio::net::{UnixListener, UnixStream};
 
+/// How long an answer that costs nothing may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// And one for which all of the view may have to be written to its disk.
+const END_LIMIT: Duration = Duration::from_secs(60 * 60);
 /// Between two looks whether the view was unmounted by somebody else.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -68,6 +72,16 @@ pub enum AskError {
     Refused(String),
 }
 
+impl Request {
+    /// How long the answer may take: some are about much that has to be written.
+    fn limit(self) -> Duration {
+        match self {
+            Self::Status | Self::Hydrate => ANSWER_LIMIT,
+            Self::Finish | Self::Hide => END_LIMIT,
+        }
+    }
+}
+
 /// Asks the process that shows the view.
 ///
 /// # Errors
@@ -77,8 +91,12 @@ pub async fn ask(place: &Place, request: Request) -> Result<Status, AskError> {
     let not_shown = |_| AskError::NotShown(place.mount.clone());
     let (path, _directory) = address(&place.home.join(SOCKET_FILE)).map_err(not_shown)?;
     let mut stream = BufReader::new(UnixStream::connect(&path).await.map_err(not_shown)?);
-    write_line(&mut stream, &request).await.map_err(silent)?;
-    match read_line(&mut stream).await.map_err(silent)? {
+    let answered = async {
+        write_line(&mut stream, &request).await?;
+        read_line(&mut stream).await
+    };
+    let answered = tokio::time::timeout(request.limit(), answered).await;
+    match answered.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())).map_err(silent)? {
         Answer::Done(status) => Ok(status),
         Answer::Refused(why) => Err(AskError::Refused(why)),
     }
@@ -144,7 +162,11 @@ async fn answer(
         Request::Hide => (tokio::task::spawn_blocking(move || worker.hide()).await?, Some(End::Hidden)),
     };
     let answer = match &done {
-        Ok(()) => Answer::Done(view.status()),
+        Ok(()) => {
+            // It looks at each file.
+            let view = view.clone();
+            Answer::Done(tokio::task::spawn_blocking(move || view.status()).await?)
+        }
         Err(error) => Answer::Refused(error_chain(error)),
     };
     let written = write_line(&mut stream, &answer).await;

@@ -19,8 +19,9 @@ use super::overlay::{Base, Handle, Overlay, lock, place_of};
 use crate::restore::PID_FILE;
 use fuser::{
     BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
-    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
+    KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow,
+    WriteFlags,
 };
 use lifeboat_pgformat::{PAGE_SIZE_BYTES, PG_CONTROL_PATH};
 use rustix::fs::{AtFlags, CWD, FileType as Kind, Mode, Timestamps, UTIME_NOW, UTIME_OMIT};
@@ -31,7 +32,7 @@ use std::io::Result;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 use tokio::sync::Semaphore;
 
@@ -73,6 +74,7 @@ struct Shared<B> {
     files: RwLock<HashMap<u64, (u64, Open)>>,
     directories: Mutex<HashMap<u64, Arc<Entries>>>,
     next_handle: AtomicU64,
+    kernel: Arc<OnceLock<Notifier>>,
 }
 
 impl<B: Base> ViewFs<B> {
@@ -81,10 +83,15 @@ impl<B: Base> ViewFs<B> {
         home: PathBuf,
         runtime: tokio::runtime::Handle,
     ) -> Self {
-        let (nodes, files, directories) = Default::default();
+        let (nodes, files, directories, kernel) = Default::default();
         let next_handle = AtomicU64::new(1);
-        let shared = Arc::new(Shared { overlay, home, nodes, files, directories, next_handle });
+        let shared = Arc::new(Shared { overlay, home, nodes, files, directories, next_handle, kernel });
         Self { shared, runtime, fetches: Arc::new(Semaphore::new(FETCHES)) }
+    }
+
+    /// Where the kernel is to be told something, once it listens.
+    pub(super) fn kernel(&self) -> Arc<OnceLock<Notifier>> {
+        self.shared.kernel.clone()
     }
 
     /// Does something that may wait for the restore point, beside (F1).
@@ -142,6 +149,16 @@ impl<B: Base> Shared<B> {
         // What is not there gets no number.
         let attributes = self.attributes(0, path)?;
         Ok(FileAttr { ino: INodeNo(lock(&self.nodes).tell(path)), ..attributes })
+    }
+
+    /// What the kernel keeps of these files may be what a failed sync has lost (O1). Not within an answer that the
+    /// kernel waits for: it may hold what this needs.
+    fn forget(&self, numbers: impl IntoIterator<Item = u64>) {
+        let Some(kernel) = self.kernel.get() else { return };
+        for number in numbers {
+            // It may have forgotten it by itself.
+            let _ = kernel.inval_inode(INodeNo(number), 0, 0);
+        }
     }
 
     fn file(&self, handle: FileHandle) -> Result<Open> {
@@ -221,6 +238,10 @@ impl<B: Base> Shared<B> {
     fn rename(&self, from: &str, to: &str, flags: RenameFlags) -> Result<()> {
         let (place_from, place_to) = (self.place(from), self.place(to));
         let is_directory = std::fs::symlink_metadata(&place_from)?.is_dir();
+        // PostgreSQL renames none that has a relation in it; `mv` copies them then.
+        if [from, to].iter().any(|path| self.overlay.has_tracked_below(path)) {
+            return Err(rustix::io::Errno::XDEV.into());
+        }
         let mut nodes = lock(&self.nodes);
         if flags.is_empty() {
             drop(nodes);
@@ -570,9 +591,13 @@ impl<B: Base> Filesystem for ViewFs<B> {
             let data = data.to_vec();
             return self.beside(move |shared| {
                 // F2.
-                let written =
-                    shared.overlay.sync_all().and_then(|()| shared.overlay.write(&opened, &data, at));
+                let synced = shared.overlay.sync_all();
+                let is_lost = synced.is_err();
+                let written = synced.and_then(|()| shared.overlay.write(&opened, &data, at));
                 answer!(reply, written, () => reply.written(length));
+                if is_lost {
+                    shared.forget(lock(&shared.nodes).numbers());
+                }
             });
         }
         if self.shared.overlay.takes(&opened, at, data.len()) {
@@ -600,10 +625,15 @@ impl<B: Base> Filesystem for ViewFs<B> {
         reply.ok();
     }
 
-    fn fsync(&self, _: &Request, _: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
+    fn fsync(&self, _: &Request, number: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
         match self.shared.file(handle) {
             Ok(opened) => self.beside(move |shared| {
-                answer!(reply, shared.overlay.sync(&opened), () => reply.ok());
+                let synced = shared.overlay.sync(&opened);
+                let is_lost = synced.is_err();
+                answer!(reply, synced, () => reply.ok());
+                if is_lost {
+                    shared.forget([number.0]);
+                }
             }),
             Err(error) => reply.error(error.into()),
         }

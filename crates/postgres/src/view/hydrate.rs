@@ -2,16 +2,20 @@
 
 use super::disk::RealDisk;
 use super::overlay::{Fetched, Overlay};
-use super::pages::VaultPages;
+use super::pages::{PAUSE, VaultPages};
 use lifeboat_pgformat::PAGE_SIZE_BYTES;
-use lifeboat_vault::layer::{PackDirectory, Stretch};
+use lifeboat_vault::ReadError;
+use lifeboat_vault::layer::{LayerError, PackDirectory, Stretch};
 use std::collections::HashMap;
-use std::io::{Error, Result};
+use std::io::{Error, ErrorKind, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 /// Packs under way at a time: one is read while another is opened and written.
 const AT_A_TIME: usize = 2;
+/// How long the vault is waited for: nobody waits for what is fetched here, and somebody asked for all of it.
+const AWAY_LIMIT: Duration = Duration::from_secs(6 * 60 * 60);
 
 type Behind = Overlay<RealDisk, Arc<VaultPages>>;
 
@@ -24,7 +28,24 @@ struct Shared {
     is_stopped: Arc<AtomicBool>,
 }
 
-/// Fetches all that is missing and makes it durable. The first error is returned, after all else was tried.
+/// Why a pack was not taken.
+enum Missed {
+    /// The vault does not answer.
+    Away(LayerError),
+    Failed(Error),
+}
+
+impl From<LayerError> for Missed {
+    fn from(error: LayerError) -> Self {
+        match error {
+            LayerError::Read { source: ReadError::Unavailable { .. }, .. } => Self::Away(error),
+            error => Self::Failed(Error::other(error)),
+        }
+    }
+}
+
+/// Fetches all that is missing and makes it durable. While the vault is away it is waited for. The first error is
+/// returned, after all else was tried.
 pub(super) async fn hydrate(
     overlay: &Arc<Behind>,
     pages: &Arc<VaultPages>,
@@ -37,49 +58,89 @@ pub(super) async fn hydrate(
     for _ in 0..AT_A_TIME {
         workers.spawn(take_packs(shared.clone()));
     }
-    let mut failed = None;
+    let (mut failed, mut is_away) = (None, false);
     while let Some(outcome) = workers.join_next().await {
-        if let Err(error) = outcome.unwrap_or_else(|error| Err(Error::other(error))) {
-            failed.get_or_insert(error);
+        match outcome.unwrap_or_else(|error| Err(Missed::Failed(Error::other(error)))) {
+            Ok(()) => {}
+            Err(Missed::Away(error)) => {
+                is_away = true;
+                failed.get_or_insert(Error::other(error));
+            }
+            Err(Missed::Failed(error)) => {
+                failed.get_or_insert(error);
+            }
         }
     }
-    let rest = tokio::task::spawn_blocking(move || shared.take_rest())
+    let worker = shared.clone();
+    // A vault that is away has no single frame either.
+    let rest = tokio::task::spawn_blocking(move || worker.take_rest(is_away))
         .await
         .unwrap_or_else(|error| Err(Error::other(error)));
     match failed {
+        // Another copy had it, or who asked for it was luckier.
+        Some(_) if rest.is_ok() && shared.overlay.is_all_settled() => Ok(()),
         Some(error) => Err(error),
         None => rest,
     }
 }
 
-async fn take_packs(shared: Arc<Shared>) -> Result<()> {
+async fn take_packs(shared: Arc<Shared>) -> std::result::Result<(), Missed> {
     let packs = shared.pages.stack.index().packs.len();
+    let mut failed = None;
     loop {
         let number = shared.next_pack.fetch_add(1, Ordering::Relaxed);
-        if number as usize >= packs || shared.is_stopped.load(Ordering::Acquire) {
-            return Ok(());
+        if number as usize >= packs || shared.is_stopped() {
+            return failed.map_or(Ok(()), Err);
         }
-        let directory = shared.pages.stack.directory(number).await.map_err(Error::other)?;
-        if shared.lacking(number, &directory).next().is_none() {
-            continue;
-        }
-        let pack = shared.pages.stack.pack(number).await.map_err(Error::other)?;
-        let worker = shared.clone();
-        let written = tokio::task::spawn_blocking(move || {
-            for (frame, file, showing) in worker.lacking(number, &pack.directory) {
-                // A damaged one is left to be fetched by itself, from another copy.
-                let Ok(raw) = pack.frame(frame) else { continue };
-                let path = &worker.pages.files[file as usize].base.path;
-                for stretch in showing {
-                    let Some(bytes) = raw.get(stretch.raw) else { continue };
-                    let fetched = Fetched { first_page: page_of(stretch.begin), bytes: bytes.to_vec() };
-                    worker.overlay.offer(file, path, &fetched)?;
+        let mut left = AWAY_LIMIT;
+        loop {
+            match take_pack(&shared, number).await {
+                Err(Missed::Away(error)) if !left.is_zero() && !shared.is_stopped() => {
+                    shared.pages.may_wait(&error);
+                    tokio::time::sleep(PAUSE).await;
+                    left = left.saturating_sub(PAUSE);
+                    continue;
                 }
+                Err(missed @ Missed::Away(_)) => return Err(missed),
+                // What nobody can write must not be fetched in vain.
+                Err(Missed::Failed(error)) if error.kind() == ErrorKind::StorageFull => {
+                    return Err(Missed::Failed(error));
+                }
+                Err(missed) => {
+                    failed.get_or_insert(missed);
+                }
+                Ok(()) => {}
             }
-            Ok::<_, Error>(())
-        });
-        written.await.unwrap_or_else(|error| Err(Error::other(error)))?;
+            break;
+        }
     }
+}
+
+async fn take_pack(shared: &Arc<Shared>, number: u32) -> std::result::Result<(), Missed> {
+    let directory = shared.pages.stack.directory(number).await?;
+    if shared.lacking(number, &directory).next().is_none() {
+        return Ok(());
+    }
+    if !shared.overlay.has_room() {
+        return Err(Missed::Failed(ErrorKind::StorageFull.into()));
+    }
+    let pack = shared.pages.stack.pack(number).await?;
+    shared.pages.answered();
+    let worker = shared.clone();
+    let written = tokio::task::spawn_blocking(move || {
+        for (frame, file, showing) in worker.lacking(number, &pack.directory) {
+            // A damaged one is left to be fetched by itself, from another copy.
+            let Ok(raw) = pack.frame(frame) else { continue };
+            let path = &worker.pages.files[file as usize].base.path;
+            for stretch in showing {
+                let Some(bytes) = raw.get(stretch.raw) else { continue };
+                let fetched = Fetched { first_page: page_of(stretch.begin), bytes: bytes.to_vec() };
+                worker.overlay.offer(file, path, &fetched)?;
+            }
+        }
+        Ok::<_, Error>(())
+    });
+    written.await.unwrap_or_else(|error| Err(Error::other(error))).map_err(Missed::Failed)
 }
 
 impl Shared {
@@ -102,11 +163,15 @@ impl Shared {
         })
     }
 
-    /// What no pack had, which is zeros, and what was damaged there.
-    fn take_rest(&self) -> Result<()> {
+    fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Acquire)
+    }
+
+    /// What no pack had, which is zeros, and what was damaged there, unless the vault `is_away`.
+    fn take_rest(&self, is_away: bool) -> Result<()> {
         let mut failed = None;
-        for (number, file) in (0..).zip(&self.pages.files) {
-            if self.is_stopped.load(Ordering::Acquire) {
+        for (number, file) in (0..).zip(&self.pages.files).filter(|_| !is_away) {
+            if self.is_stopped() {
                 return Ok(());
             }
             if let Err(error) = self.overlay.complete_if_there(number, &file.base.path) {

@@ -40,6 +40,11 @@ impl Nodes {
         self.nodes.get(&number)?.path.clone()
     }
 
+    /// All that the kernel was told of.
+    pub(super) fn numbers(&self) -> Vec<u64> {
+        self.nodes.keys().copied().collect()
+    }
+
     /// The number of a path that the kernel is told of now.
     pub(super) fn tell(&mut self, path: &str) -> u64 {
         if let Some(number) = self.numbers.get(path).copied() {

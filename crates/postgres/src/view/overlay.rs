@@ -17,6 +17,7 @@
 use super::disk::{Disk, DiskFile, How};
 use super::presence::{Presence, Runs};
 use super::record::{Entry, Record, What};
+use crate::restore::SPARE_BYTES;
 use lifeboat_pgformat::{PAGE_SIZE_BYTES, PG_CONTROL_PATH};
 use rustix::io::Errno;
 use std::collections::HashMap;
@@ -237,15 +238,20 @@ impl<D: Disk, B: Base> Overlay<D, B> {
     /// Makes a new file. O2: nothing of one that had its name shows in it, even if the power goes now.
     pub(super) fn create_file(&self, path: &str, mode: u32) -> Result<Handle<D::File>> {
         let _names = self.names.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(number) = self.numbers.get(path) {
-            let tracked = &self.files[*number as usize];
-            let is_gone = tracked.is_gone.load(Ordering::Acquire);
-            if is_gone && !tracked.is_gone_saved.load(Ordering::Acquire) {
-                self.commit(&[Entry { file: *number, what: What::Cut(0) }])?;
-                tracked.is_gone_saved.store(true, Ordering::Release);
-            }
-        }
+        self.note_gone(path)?;
         Ok(Handle { file: self.disk.open(&place_of(path), How::Create(mode))?, number: None })
+    }
+
+    /// Puts on record that a name which another file gets now was the restore point's no more (O2).
+    fn note_gone(&self, path: &str) -> Result<()> {
+        let Some(number) = self.numbers.get(path) else { return Ok(()) };
+        let tracked = &self.files[*number as usize];
+        let is_gone = tracked.is_gone.load(Ordering::Acquire);
+        if is_gone && !tracked.is_gone_saved.load(Ordering::Acquire) {
+            self.commit(&[Entry { file: *number, what: What::Cut(0) }])?;
+            tracked.is_gone_saved.store(true, Ordering::Release);
+        }
+        Ok(())
     }
 
     pub(super) fn unlink(&self, path: &str) -> Result<()> {
@@ -269,6 +275,7 @@ impl<D: Disk, B: Base> Overlay<D, B> {
         }
         let _names = self.names.write().unwrap_or_else(PoisonError::into_inner);
         let moved = self.number_of(from);
+        self.note_gone(to)?;
         self.disk.rename(&place_of(from), &place_of(to))?;
         if let Some(number) = moved {
             self.files[number as usize].is_gone.store(true, Ordering::Release);
@@ -300,7 +307,7 @@ impl<D: Disk, B: Base> Overlay<D, B> {
         loop {
             let missing = lock(&tracked.presence).missing(pages.clone());
             let Some(run) = missing.first() else { return handle.file.read_at(buffer, at) };
-            if self.keep == Keep::Written {
+            if self.keep == Keep::Written || !self.has_room() {
                 return self.read_around(handle, tracked, buffer, at);
             }
             match self.fill(handle, tracked, run.start) {
@@ -310,6 +317,11 @@ impl<D: Disk, B: Base> Overlay<D, B> {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Whether what is fetched may be kept: the server's own writes come first, its WAL before all.
+    pub(super) fn has_room(&self) -> bool {
+        self.disk.free_bytes().map_or(true, |free| free > SPARE_BYTES)
     }
 
     /// Reads what is here, and around it what is not, keeping nothing.
@@ -403,6 +415,12 @@ impl<D: Disk, B: Base> Overlay<D, B> {
         self.numbers.contains_key(path)
     }
 
+    /// Whether a directory has files of the restore point's below it, which would be taken from under their names.
+    pub(super) fn has_tracked_below(&self, directory: &str) -> bool {
+        let below = |path: &str| path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
+        self.numbers.keys().any(|path| below(path) && self.number_of(path).is_some())
+    }
+
     /// Whether a page of these of file `number` is still the restore point's alone.
     pub(super) fn lacks(&self, number: u32, pages: Range<u32>) -> bool {
         let Some(tracked) = self.tracked(Some(number)) else { return false };
@@ -428,6 +446,9 @@ impl<D: Disk, B: Base> Overlay<D, B> {
     pub(super) fn complete_if_there(&self, number: u32, path: &str) -> Result<()> {
         if !self.lacks(number, 0..u32::MAX) {
             return Ok(());
+        }
+        if !self.has_room() {
+            return Err(ErrorKind::StorageFull.into());
         }
         match self.open_file(path) {
             Ok(handle) => self.fetch_all(&handle),

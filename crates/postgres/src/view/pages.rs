@@ -11,7 +11,7 @@ use lifeboat_base::{Clock, error_chain};
 use lifeboat_pgformat::{PAGE_SIZE_BYTES, RelationFile};
 use lifeboat_vault::layer::{FRAME_BYTES, FileKind, LayerError, Stack};
 use lifeboat_vault::{ReadError, Vault};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{Error, ErrorKind, Result};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,8 +19,10 @@ use std::time::Duration;
 
 /// How long a page is waited for while the vault does not answer.
 pub const AWAY_LIMIT: Duration = Duration::from_secs(60);
+/// A vault that comes and goes is told of at most so often.
+pub const TOLD_EVERY: Duration = Duration::from_secs(30);
 /// Between two tries.
-const PAUSE: Duration = Duration::from_millis(500);
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
 /// Frames that are held in memory where they are not kept: whoever reads page by page asks for the same ones again.
 const FRAMES_HELD: usize = 256;
 const FRAME_PAGES: u32 = (FRAME_BYTES / PAGE_SIZE_BYTES) as u32;
@@ -92,13 +94,23 @@ impl Held {
     }
 }
 
+/// What is known of a vault that does not answer.
+#[derive(Debug, Default)]
+struct Away {
+    since: Option<Duration>,
+    /// When that was told the last time, and whether it was told of this time.
+    told: Option<Duration>,
+    is_told: bool,
+}
+
 pub(super) struct VaultPages {
     pub(super) stack: Stack,
     pub(super) files: Vec<RestoreFile>,
     runtime: tokio::runtime::Handle,
     clock: Arc<dyn Clock>,
-    /// Since when the vault does not answer.
-    away_since: Mutex<Option<Duration>>,
+    away: Mutex<Away>,
+    /// Frames of which it was told that they are damaged: file and first page.
+    damaged: Mutex<HashSet<(u32, u32)>>,
     tell: Listener,
     /// Frames that were fetched last, where the overlay keeps none.
     held: Option<Mutex<Held>>,
@@ -112,24 +124,28 @@ impl VaultPages {
         let runtime = tokio::runtime::Handle::current();
         let clock = vault.clock().clone();
         let held = (keep == Keep::Written).then(Mutex::default);
-        let (away_since, fetched) = Default::default();
-        Self { stack, files, runtime, clock, away_since, tell, held, fetched }
+        let (away, damaged, fetched) = Default::default();
+        Self { stack, files, runtime, clock, away, damaged, tell, held, fetched }
     }
 
     /// Whether to try again (G1).
-    fn may_wait(&self, why: &LayerError) -> bool {
+    pub(super) fn may_wait(&self, why: &LayerError) -> bool {
         let now = self.clock.monotonic();
-        let mut away = lock(&self.away_since);
-        let since = *away.get_or_insert_with(|| {
-            (self.tell)(Happened::Away(error_chain(why)));
-            now
-        });
-        now.saturating_sub(since) < AWAY_LIMIT
+        let mut away = lock(&self.away);
+        if away.since.is_none() {
+            let is_due = away.told.is_none_or(|told| now.saturating_sub(told) >= TOLD_EVERY);
+            *away =
+                Away { since: Some(now), told: if is_due { Some(now) } else { away.told }, is_told: is_due };
+            if is_due {
+                (self.tell)(Happened::Away(error_chain(why)));
+            }
+        }
+        now.saturating_sub(away.since.unwrap_or(now)) < AWAY_LIMIT
     }
 
-    fn answered(&self) {
-        let mut away = lock(&self.away_since);
-        if away.take().is_some() {
+    pub(super) fn answered(&self) {
+        let mut away = lock(&self.away);
+        if away.since.take().is_some() && away.is_told {
             (self.tell)(Happened::Back);
         }
     }
@@ -166,7 +182,10 @@ impl Base for Arc<VaultPages> {
                     // G2.
                     self.answered();
                     let (path, why) = (file.layer_path.clone(), error_chain(&error));
-                    (self.tell)(Happened::Damaged { path, at, why: why.clone() });
+                    // Whoever cannot read it tries again and again.
+                    if lock(&self.damaged).insert((number, first_page)) {
+                        (self.tell)(Happened::Damaged { path, at, why: why.clone() });
+                    }
                     return Err(Error::other(why));
                 }
             }

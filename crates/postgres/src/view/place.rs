@@ -240,7 +240,8 @@ mod tests {
         assert_eq!(place.foreign(), Some(place.home.join("mine")));
         place.remove().unwrap();
         drop(lock);
-        let left: Vec<_> = std::fs::read_dir(&place.home).unwrap().flatten().map(|entry| entry.path()).collect();
+        let left: Vec<_> =
+            std::fs::read_dir(&place.home).unwrap().flatten().map(|entry| entry.path()).collect();
         assert_eq!(left, [place.home.join("mine")]);
         std::fs::remove_dir_all(&place.home).unwrap();
         assert_eq!(place.lock().unwrap_err().kind(), ErrorKind::NotFound);

@@ -48,7 +48,10 @@ impl Presence {
 
     /// How many of the pages before the base are the overlay's own.
     pub(super) fn own_count(&self) -> u32 {
-        self.base - self.missing(0..self.base).into_iter().map(|run| run.end - run.start).sum::<u32>()
+        let (words, rest) = ((self.base / WORD) as usize, self.base % WORD);
+        let whole: u32 = self.own.iter().take(words).map(|word| word.count_ones()).sum();
+        let last = self.own.get(words).map_or(0, |word| (word & !(u64::MAX << rest)).count_ones());
+        whole + last
     }
 
     /// Whether the restore point is not needed any more.
@@ -185,6 +188,8 @@ mod tests {
             for page in 0..pages + 10 {
                 prop_assert_eq!(presence.is_own(page), page >= pages || model.contains(&page));
             }
+            let own = model.iter().filter(|page| **page < pages).count();
+            prop_assert_eq!(presence.own_count() as usize, own);
             let missing: Vec<u32> = presence.missing(0..u32::MAX).into_iter().flatten().collect();
             let expected: Vec<u32> = (0..pages).filter(|page| !model.contains(page)).collect();
             prop_assert_eq!(missing, expected);

@@ -144,6 +144,8 @@ pub struct Status {
     pub is_hydrating: bool,
     /// What came of fetching it the last time, if not all of it came.
     pub failure: Option<String>,
+    /// Whether the vault keeps the restore point for it.
+    pub is_pinned: bool,
 }
 
 /// A view that is shown. Dropping it leaves the view behind as a kill would: to be shown again.
@@ -154,6 +156,7 @@ pub struct View {
     pages: Arc<VaultPages>,
     session: BackgroundSession,
     is_hydrating: AtomicBool,
+    is_pinned: AtomicBool,
     failure: Mutex<Option<String>>,
     tell: Listener,
     /// Set to stop fetching.
@@ -199,7 +202,8 @@ impl View {
         let stack = Stack::open(vault, &about.service, &point.layers).await.map_err(ViewError::Layer)?;
         let pages = Arc::new(VaultPages::new(vault, stack, keep, tell.clone()));
         let files: Vec<BaseFile> = pages.files.iter().map(|file| file.base.clone()).collect();
-        let overlay = Overlay::open(RealDisk(place.home.clone()), pages.clone(), &files, keep);
+        let disk = RealDisk::open(&place.home).map_err(file_error(&place.home))?;
+        let overlay = Overlay::open(disk, pages.clone(), &files, keep);
         let overlay = Arc::new(overlay.map_err(file_error(&place.home))?);
         open_many();
         unmount_dead(mount)?;
@@ -207,6 +211,7 @@ impl View {
         let below = File::open(mount).map_err(file_error(mount))?;
         let runtime = tokio::runtime::Handle::current();
         let fs = ViewFs::new(overlay.clone(), place.home.clone(), runtime);
+        let kernel = fs.kernel();
         let mut config = Config::default();
         let name = MountOption::FSName(NAME.to_owned());
         config.mount_options = vec![name, MountOption::DefaultPermissions, MountOption::NoAtime];
@@ -217,8 +222,23 @@ impl View {
         config.clone_fd = true;
         let failed = |source| ViewError::Mount { path: mount.to_owned(), source };
         let session = Session::new(fs, mount, &config).and_then(Session::spawn).map_err(failed)?;
-        let (is_hydrating, failure, stopped) = Default::default();
-        Ok(Self { place, about, overlay, pages, session, is_hydrating, failure, tell, stopped, below, lock })
+        // Until it is told, nothing that it keeps was lost.
+        let _ = kernel.set(session.notifier());
+        let (is_hydrating, is_pinned, failure, stopped) = Default::default();
+        Ok(Self {
+            place,
+            about,
+            overlay,
+            pages,
+            session,
+            is_hydrating,
+            is_pinned,
+            failure,
+            tell,
+            stopped,
+            below,
+            lock,
+        })
     }
 
     /// Its places.
@@ -239,7 +259,13 @@ impl View {
             is_whole: self.overlay.is_all_settled(),
             is_hydrating: self.is_hydrating.load(Ordering::Relaxed),
             failure: lock(&self.failure).clone(),
+            is_pinned: self.is_pinned.load(Ordering::Relaxed),
         }
+    }
+
+    /// Notes for the status whether the vault keeps the restore point for it.
+    pub fn note_pinned(&self, is_pinned: bool) {
+        self.is_pinned.store(is_pinned, Ordering::Relaxed);
     }
 
     /// Fetches all that is not here yet, and makes it durable.

@@ -36,6 +36,7 @@ struct State {
     faults: Vec<Fault>,
     /// Changes that still work; then the machine is off.
     left: Option<usize>,
+    is_full: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +76,11 @@ impl SimDisk {
     /// The power goes after so many more changes; nothing works then until it is back.
     pub(super) fn off_after(&self, changes: usize) {
         self.state().left = Some(changes);
+    }
+
+    /// Next to nothing is left to be written to, or much is.
+    pub(super) fn fill(&self, is_full: bool) {
+        self.state().is_full = is_full;
     }
 
     /// It was only the process that was killed.
@@ -227,6 +233,10 @@ impl Disk for SimDisk {
             inode.pending.clear();
         }
         Ok(())
+    }
+
+    fn free_bytes(&self) -> Result<u64> {
+        Ok(if self.state().is_full { 0 } else { u64::MAX })
     }
 }
 

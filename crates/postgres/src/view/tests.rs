@@ -1,7 +1,7 @@
 //! The overlay against a model, with power cuts, kills and faults at any point.
 
 use super::disk::{Disk as _, RealDisk};
-use super::overlay::{Base, BaseFile, DATA, Fetched, Handle, Keep, Overlay};
+use super::overlay::{Base, BaseFile, DATA, Fetched, Handle, Keep, Overlay, place_of};
 use super::sim::{Fault, SimDisk, SimFile};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -474,7 +474,7 @@ fn a_real_directory_keeps_what_was_synced_under_whatever_name() {
         let file = std::fs::File::create(data.join(path)).unwrap();
         file.set_len(u64::from(pages) * PAGE as u64).unwrap();
     }
-    let disk = RealDisk(home.path().to_owned());
+    let disk = RealDisk::open(home.path()).unwrap();
     let overlay = Overlay::create(disk.clone(), Frames::default(), &base_files()).unwrap();
     let handle = overlay.open_file(FILES[0].0).unwrap();
     overlay.write(&handle, &page_of(7), 2 * PAGE as u64).unwrap();
@@ -496,6 +496,48 @@ fn a_real_directory_keeps_what_was_synced_under_whatever_name() {
     assert_eq!(look(FILES[0].0, 11), ZERO);
     assert_eq!(look("base/5/moved", 2), base_content(1, 2));
     assert!(overlay.open_file(FILES[1].0).is_err());
+
+    // A name that was another's, of which not all was here.
+    overlay.unlink(FILES[2].0).unwrap();
+    let handle = overlay.create_file("base/5/new", 0o600).unwrap();
+    overlay.write(&handle, &page_of(9), 0).unwrap();
+    overlay.sync(&handle).unwrap();
+    overlay.rename("base/5/new", FILES[2].0).unwrap();
+    assert!(overlay.has_tracked_below("base/5") && overlay.has_tracked_below("base"));
+    assert!(!overlay.has_tracked_below("bas") && !overlay.has_tracked_below("base/5/2"));
+    let disk = RealDisk::open(home.path()).unwrap();
+    let overlay = Overlay::open(disk, Frames::default(), &base_files(), Keep::All).unwrap();
+    let handle = overlay.open_file(FILES[2].0).unwrap();
+    let mut bytes = vec![0; PAGE];
+    assert_eq!(overlay.read(&handle, &mut bytes, 0).unwrap(), PAGE);
+    assert_eq!(content_of(&bytes), 9);
+}
+
+#[test]
+fn where_little_room_is_left_nothing_is_kept_that_was_only_read() {
+    let disk = SimDisk::default();
+    let (path, pages) = FILES[0];
+    disk.put(&place_of(path), pages as usize * PAGE);
+    let frames = Frames::default();
+    let overlay = Overlay::create(disk.clone(), frames.clone(), &base_files()[..1]).unwrap();
+    let handle = overlay.open_file(path).unwrap();
+    let look = |page: u32| {
+        let mut bytes = vec![0; PAGE];
+        overlay.read(&handle, &mut bytes, u64::from(page) * PAGE as u64).map(|_| content_of(&bytes))
+    };
+    let away = |is_away: bool| frames.is_away.store(is_away, Ordering::Relaxed);
+    disk.fill(true);
+    assert_eq!(look(5).unwrap(), base_content(0, 5));
+    overlay.write(&handle, &page_of(7), 6 * PAGE as u64).unwrap();
+    away(true);
+    look(5).unwrap_err();
+    assert_eq!(look(6).unwrap(), 7);
+    away(false);
+    assert_eq!(overlay.complete_if_there(0, path).unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+    disk.fill(false);
+    assert_eq!(look(5).unwrap(), base_content(0, 5));
+    away(true);
+    assert_eq!((look(5).unwrap(), look(6).unwrap()), (base_content(0, 5), 7));
 }
 
 proptest! {

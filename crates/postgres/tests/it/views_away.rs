@@ -5,7 +5,7 @@ use lifeboat_base::ManualClock;
 use lifeboat_pgformat::{PAGE_SIZE_BYTES, RelationFile};
 use lifeboat_postgres::restore::Stop;
 use lifeboat_postgres::server::{self, RECOVERED_LOG, Server, StartOptions};
-use lifeboat_postgres::view::{self, AWAY_LIMIT, Happened, Keep, Listener, Place, View};
+use lifeboat_postgres::view::{self, AWAY_LIMIT, Happened, Keep, Listener, Place, TOLD_EVERY, View};
 use lifeboat_testkit::faulty::{Fault, FaultPlan, OperationKind, Select};
 use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation};
 use lifeboat_vault::keys::Unlock;
@@ -184,6 +184,8 @@ async fn f1_g1_while_the_vault_is_away_what_is_here_goes_on_and_the_rest_waits_t
 
     // Away for longer, it is an error; whoever asks later does not wait as long again.
     seen.events.lock().unwrap().clear();
+    // One that comes and goes is not told of each time.
+    seen.clock.advance(TOLD_EVERY);
     let last = seen.expected.len() / FRAME_BYTES as usize - 1;
     seen.plan(&[0, 1], Some(Fault::Fail));
     let waiting = wait(last * FRAME_PAGES..last * FRAME_PAGES + 1);
@@ -199,6 +201,19 @@ async fn f1_g1_while_the_vault_is_away_what_is_here_goes_on_and_the_rest_waits_t
     seen.plan(&[0, 1], None);
     seen.read(last).unwrap();
     assert!(seen.heard(|happened| *happened == Happened::Back));
+
+    // Whoever fetches the rest waits, too, and goes on.
+    seen.events.lock().unwrap().clear();
+    seen.clock.advance(TOLD_EVERY);
+    seen.plan(&[0, 1], Some(Fault::Fail));
+    let back = async {
+        seen.wait_for(is_away);
+        assert!(seen.view.status().is_hydrating);
+        seen.plan(&[0, 1], None);
+    };
+    let (hydrated, ()) = tokio::join!(seen.view.hydrate(), back);
+    hydrated.unwrap();
+    assert!(seen.view.status().is_whole && seen.heard(|happened| *happened == Happened::Back));
     seen.view.hide().unwrap();
 }
 
@@ -225,6 +240,9 @@ async fn g2_damage_is_healed_from_another_copy_and_else_told_and_never_served() 
             assert!(!seen.view.status().is_whole && seen.view.finish().is_err());
         }
         seen.read(frame).unwrap_err();
+        // Once: whoever cannot read it tries again and again.
+        let told = seen.events.lock().unwrap().iter().filter(|happened| at_frame(happened)).count();
+        assert_eq!(told, 1, "{fault:?}: {:?}", seen.events);
         seen.plan(&[1], None);
         seen.read(frame).unwrap();
     }

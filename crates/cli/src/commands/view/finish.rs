@@ -67,7 +67,8 @@ pub(super) async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit>
     }
     if !place.is_shown() && place.is_filled() {
         // It needs neither its vault nor a key.
-        finish_hidden(&place).next(format!("then the same again: lifeboat view finish {}", name(directory)))?;
+        finish_hidden(&place)
+            .next(format!("then the same again: lifeboat view finish {}", name(directory)))?;
         return told(settings, &Finished { directory, down_seconds: None, server: None });
     }
     if !place.is_shown() {

@@ -62,7 +62,7 @@ pub(super) async fn status(settings: &Settings, directory: &Path) -> anyhow::Res
     let status = match ask(&place, Request::Status).await {
         Err(error @ AskError::NotShown(_)) => {
             let directory = quoted(&place.mount.display().to_string());
-            let next = if place.is_whole() {
+            let next = if place.is_whole() || place.is_filled() {
                 format!("all of it is here; give it its name: lifeboat view finish {directory}")
             } else {
                 format!(
@@ -94,6 +94,9 @@ fn told(place: &Place, status: &Status, server: Option<&Server>, style: &Style) 
     );
     if let Some(failure) = &status.failure {
         line("not fetched", failure);
+    }
+    if !status.is_pinned && !status.is_whole {
+        line("not pinned", "the vault took no pin: prune may remove the restore point; it is tried again");
     }
     match server {
         Some(server) => {

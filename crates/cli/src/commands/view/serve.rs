@@ -3,7 +3,7 @@
 use crate::helper::READY;
 use crate::journal;
 use crate::output::{Exit, Output};
-use crate::pin::pin;
+use crate::pin::{pin, pin_at_last};
 use crate::settings::{Opened, Settings};
 use crate::{secrets, signals};
 use anyhow::Context;
@@ -13,7 +13,7 @@ use lifeboat_vault::Scope;
 use lifeboat_vault::pins::Purpose;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 /// Views of a service, in the journal.
 const SCOPE: &str = "restore";
@@ -41,10 +41,23 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     let output = settings.output.clone();
     let held = pin(&output, &opened.vault, &about.service, Purpose::View, Some(&about.point)).await;
     // A vault that takes no writes still recovers.
-    let held = held.map_err(|error| output.warn(format!("{error:#}"))).ok();
+    let held = Arc::new(Mutex::new(held.map_err(|error| output.warn(format!("{error:#}"))).ok()));
     let (happened, told) = mpsc::unbounded_channel();
     let tell: Listener = Arc::new(move |what| drop(happened.send(what)));
     let view = Arc::new(View::show(&opened.vault, &place.mount, Keep::All, tell).await?);
+    let is_pinned = held.lock().await.is_some();
+    view.note_pinned(is_pinned);
+    let pinning = (!is_pinned).then(|| {
+        let (opened, output, about) = (opened.clone(), output.clone(), about.clone());
+        let (held, view) = (held.clone(), Arc::downgrade(&view));
+        tokio::spawn(async move {
+            let Opened { vault, .. } = &opened;
+            let pinned = pin_at_last(&output, vault, &about.service, Purpose::View, &about.point).await;
+            *held.lock().await = Some(pinned);
+            view.upgrade().inspect(|view| view.note_pinned(true));
+            output.say("the vault keeps its restore point now");
+        })
+    });
     let telling = tokio::spawn(tell_all(opened.clone(), output.clone(), place.clone(), about.clone(), told));
     let socket = control::listen(&place).context("nobody could ask it anything")?;
     output.say(format!(
@@ -65,8 +78,9 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     };
     // What is told waits for whoever still hydrates; it is not worth waiting for.
     telling.abort();
+    pinning.inspect(|pinning| pinning.abort());
     note(&opened, &output, &place, &about, kind, serde_json::json!({})).await;
-    match (held, end) {
+    match (held.lock().await.take(), end) {
         (Some(held), End::Finished) => held.release().await,
         // It may be shown again.
         (Some(held), End::Hidden) => drop(held.leave().await),
