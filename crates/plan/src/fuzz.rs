@@ -31,7 +31,7 @@ pub fn plan(bytes: &[u8]) {
 ///
 /// # Panics
 /// When there are more findings than anyone reads, one is nowhere in the document, or mending makes what it mends no
-/// better.
+/// better; when what is imported is no plan, or a command is missing in it.
 pub fn document(bytes: &[u8]) {
     let source = String::from_utf8_lossy(bytes);
     let files = |name: &str| name.len().is_multiple_of(2);
@@ -43,6 +43,17 @@ pub fn document(bytes: &[u8]) {
         assert!((1..=lines).contains(&finding.line), "{finding:?} of {lines} lines");
         _ = lint::render(finding, "plan.md", &source);
     }
+    let imported = crate::import::markdown(&source, "plan.md");
+    let text = crate::write(&imported.plan);
+    match load(&text) {
+        Ok(loaded) => assert!(loaded.plan == imported.plan, "{text}"),
+        Err(findings) => panic!("{findings:?}\n{text}"),
+    }
+    assert!(
+        imported.coverage.iter().all(|of| of.commands == of.commands_captured),
+        "{:?}",
+        imported.coverage
+    );
     let (mended, count) = lint::apply(&source, &findings);
     assert_eq!(count == 0, mended == source, "{count} mended");
 }

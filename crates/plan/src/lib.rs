@@ -24,6 +24,7 @@ pub mod facts;
 mod finding;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod import;
 pub mod lint;
 mod model;
 mod schema;

@@ -74,6 +74,28 @@ fn shorten(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(MAX_PART_CHARS).collect()
 }
 
+/// All values of a tree with the way to each: what has parts that can be called is none, its parts are.
+pub(crate) fn leaves(tree: &Value) -> BTreeMap<String, &Value> {
+    let mut leaves = BTreeMap::new();
+    gather("", tree, &mut leaves);
+    leaves
+}
+
+pub(crate) fn gather<'a>(way: &str, value: &'a Value, leaves: &mut BTreeMap<String, &'a Value>) {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            for (key, value) in map {
+                gather(&join(way, key), value, leaves);
+            }
+        }
+        Value::Array(list) => match items(way, list) {
+            Some(items) => items.iter().for_each(|(way, item)| gather(way, item, leaves)),
+            None => _ = leaves.insert(way.to_owned(), value),
+        },
+        _ => _ = leaves.insert(way.to_owned(), value),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

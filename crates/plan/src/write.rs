@@ -186,7 +186,7 @@ pub fn write(plan: &Plan) -> String {
 
 /// The lines of a tree.
 pub(crate) fn lines(tree: &Value) -> Vec<Line> {
-    let mut writer = Writer { lines: Vec::new() };
+    let mut writer = Writer { lines: Vec::new(), item: None };
     if let Value::Object(map) = tree {
         writer.map(map, "", 0, None);
     }
@@ -205,6 +205,8 @@ pub(crate) fn lines(tree: &Value) -> Vec<Line> {
 
 struct Writer {
     lines: Vec<Line>,
+    /// The item of a list that the next line begins.
+    item: Option<String>,
 }
 
 fn rank(key: &str) -> (usize, &str) {
@@ -213,6 +215,7 @@ fn rank(key: &str) -> (usize, &str) {
 
 impl Writer {
     fn push(&mut self, way: Option<String>, text: String) {
+        let way = self.item.take().or(way);
         self.lines.push(Line { way, text });
     }
 
@@ -254,7 +257,10 @@ impl Writer {
             let below = named.as_ref().map_or_else(|| format!("{way}[{at}]"), |items| items[at].0.clone());
             let lead = format!("{}- ", " ".repeat(indent));
             match item {
-                Value::Object(map) if !map.is_empty() => self.map(map, &below, indent + 2, Some(lead)),
+                Value::Object(map) if !map.is_empty() => {
+                    self.item = Some(below.clone());
+                    self.map(map, &below, indent + 2, Some(lead));
+                }
                 Value::Array(inner) => self.list(inner, &below, indent + 2, lead.trim_end().to_owned()),
                 item => self.value(item, &below, indent, lead.trim_end().to_owned(), false),
             }

@@ -8,9 +8,14 @@ const LIMIT_LINES: usize = 700;
 /// What says that something is not finished. Written in parts, so as not to find themselves.
 const UNFINISHED: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX")];
 const UNFINISHED_CALLS: &[&str] = &[concat!("to", "do!"), concat!("unimpl", "emented!")];
-/// The lint looks for such words in people's documents: its rules, their pages and its fixtures have them.
-const SPEAKS_OF_THEM: &[&str] =
-    &["crates/plan/src/lint", "crates/plan/src/tools/data", "crates/plan/fixtures", "docs/lint"];
+/// Lint and import look for such words in people's documents: they, their pages and fixtures have them.
+const SPEAKS_OF_THEM: &[&str] = &[
+    "crates/plan/src/lint",
+    "crates/plan/src/import",
+    "crates/plan/src/tools/data",
+    "crates/plan/fixtures",
+    "docs/lint",
+];
 /// Beginnings of paths that exist on one developer's machine only.
 const PRIVATE_PATHS: &[&str] = &[concat!("/wo", "rk/"), concat!("/ro", "ot/")];
 /// Texts of others, and what tools write.

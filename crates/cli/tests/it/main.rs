@@ -4,6 +4,7 @@ mod basics;
 mod beside;
 mod corpus;
 mod demo;
+mod importing;
 mod invariants;
 mod killed;
 mod linting;

@@ -340,7 +340,13 @@ impl<'a> Reader<'a> {
             }
             Gather::Metadata => {}
             Gather::Html(html) => html.push_str(text),
-            _ => self.text.push(text, line, column, self.strong > 0, code),
+            _ => {
+                // Behind a fence in a tight item no paragraph is announced.
+                if matches!(self.gather, Gather::Nothing) && !self.items.is_empty() {
+                    self.begin(Gather::Paragraph, Place::new(line, column, 1));
+                }
+                self.text.push(text, line, column, self.strong > 0, code);
+            }
         }
     }
 

@@ -215,7 +215,7 @@ pub fn retentions(document: &Document, statements: &[Statement]) -> Vec<Retentio
 /// How often: where it stands, and the longest time between two in seconds.
 #[must_use]
 pub fn frequency(text: &str) -> Option<(usize, usize, u64)> {
-    const WORDS: [(&str, u64); 26] = [
+    const WORDS: [(&str, u64); 35] = [
         ("hourly", HOUR),
         ("daily", DAY),
         ("nightly", DAY),
@@ -232,6 +232,15 @@ pub fn frequency(text: &str) -> Option<(usize, usize, u64)> {
         ("quarterly", 92 * DAY),
         ("annually", 366 * DAY),
         ("yearly", 366 * DAY),
+        ("semi-annual", 183 * DAY),
+        ("twice a year", 183 * DAY),
+        ("once a year", 366 * DAY),
+        ("annual", 366 * DAY),
+        ("vierteljährlich", 92 * DAY),
+        ("quartalsweise", 92 * DAY),
+        ("jährlich", 366 * DAY),
+        ("每季度", 92 * DAY),
+        ("每年", 366 * DAY),
         ("stündlich", HOUR),
         ("täglich", DAY),
         ("wöchentlich", 7 * DAY),

@@ -189,7 +189,7 @@ fn shell_text(code: &Code) -> Option<Code> {
 }
 
 /// Adds the commands that other commands are given to run: `sudo`, `kubectl exec … --`, `bash -c "…"`.
-fn unwrap(script: &mut Script) {
+pub(crate) fn unwrap(script: &mut Script) {
     let mut at = 0;
     while at < script.commands.len() {
         if script.commands.len() > 10_000 {

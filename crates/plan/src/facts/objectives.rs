@@ -108,7 +108,7 @@ const VALUE_COLUMNS: [&str; 12] = [
 ];
 
 /// The metrics that a text names, and what it says besides, without signs.
-fn metrics(text: &str) -> (Vec<Metric>, String) {
+pub(crate) fn metrics(text: &str) -> (Vec<Metric>, String) {
     let mut rest = text.to_lowercase();
     let mut found = Vec::new();
     for (name, metric) in NAMES {
@@ -183,8 +183,44 @@ pub fn find(document: &Document, statements: &[Statement]) -> Vec<Objective> {
     objectives
 }
 
+/// An objective that is no duration: `checkpoint-defined`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worded {
+    /// What it bounds.
+    pub metric: Metric,
+    /// What it is for; none for all that the document is about.
+    pub name: Option<String>,
+    /// Where it stands.
+    pub place: Place,
+    /// As it is written.
+    pub words: String,
+}
+
+/// All objectives that are stated and are no durations.
+#[must_use]
+pub fn worded(document: &Document, statements: &[Statement]) -> Vec<Worded> {
+    let mut all = Vec::new();
+    for statement in statements {
+        let words = statement.value.plain().trim();
+        let says = words.chars().any(char::is_alphanumeric) && words.chars().count() < 80;
+        if !says || value(statement).is_some() || statement.key.is_none() {
+            continue;
+        }
+        let Some((metric, name)) = meaning(document, statement) else { continue };
+        // A remark beside a figure is none itself.
+        let beside = matches!(statement.form, Form::Cell { .. })
+            && ["descr", "note", "reason", "rationale", "comment", "owner", "component", "bemerkung", "备注"]
+                .iter()
+                .any(|word| statement.under.as_deref().unwrap_or_default().to_lowercase().contains(word));
+        if !beside {
+            all.push(Worded { metric, name, place: statement.value.whole(), words: words.to_owned() });
+        }
+    }
+    all
+}
+
 /// The duration that a statement is about.
-fn value(statement: &Statement) -> Option<Span> {
+pub(crate) fn value(statement: &Statement) -> Option<Span> {
     let text = statement.value.plain();
     let lead = text.trim_start_matches(['<', '≤', '~', ' ']);
     let zero = ["0 ", "0(", "0（"].iter().any(|zero| lead.starts_with(zero))

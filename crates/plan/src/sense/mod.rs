@@ -9,6 +9,7 @@
 
 mod references;
 mod steps;
+pub(crate) use steps::names as variables_in;
 
 use crate::finding::{Code, Finding, nearest};
 use crate::model::Objectives;

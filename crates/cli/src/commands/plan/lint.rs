@@ -158,7 +158,7 @@ fn explain(settings: &Settings, code: &str) -> anyhow::Result<Exit> {
 }
 
 /// A document's text; what is too long is cut where the lint stops reading anyway.
-fn read(path: &Path) -> anyhow::Result<String> {
+pub(super) fn read(path: &Path) -> anyhow::Result<String> {
     let failed = || format!("{} cannot be read", path.display());
     let limit = MAX_DOCUMENT_BYTES as u64 + 1;
     let mut bytes = Vec::new();

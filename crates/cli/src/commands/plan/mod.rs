@@ -1,6 +1,7 @@
 //! `lifeboat plan`: everything that is wrong with a plan, what a plan may say, and what a recovery document says that
 //! would go wrong.
 
+mod import;
 mod lint;
 mod show;
 
@@ -22,6 +23,8 @@ pub enum Command {
     },
     /// Find what would go wrong on the day with a recovery document (Markdown) or a plan
     Lint(lint::Arguments),
+    /// Turn a recovery document (Markdown) into a plan, or bring a plan up to date with it
+    Import(import::Arguments),
     /// Show a plan as a person reads it
     Show {
         /// The plan [default: --plan, else lifeboat.yaml].
@@ -48,6 +51,7 @@ pub fn run(settings: &Settings, command: &Command) -> anyhow::Result<Exit> {
     match command {
         Command::Check { file } => check(settings, file.clone()),
         Command::Lint(arguments) => lint::run(settings, arguments),
+        Command::Import(arguments) => import::run(settings, arguments),
         Command::Show { file } => show::run(settings, file.clone()),
         Command::Schema => {
             let text = serde_json::to_string_pretty(&lifeboat_plan::schema()).context("write JSON")?;

@@ -1,0 +1,232 @@
+//! Objectives: of all, of tiers, environments and kinds of data, of a scenario.
+
+use super::Importer;
+use super::draft::{Draft, Map};
+use super::outline::{self, Piece, What};
+use super::words::{interval, label};
+use crate::document::Text;
+use crate::facts::objectives::{self, Metric, Scope};
+use crate::facts::statements::{Form, Statement};
+
+fn key(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Rto => "rto",
+        Metric::Rpo => "rpo",
+        Metric::Mtd => "mtd",
+        Metric::Mttr => "mttr",
+    }
+}
+
+/// All objectives that stand outside of scenarios.
+pub(super) fn of_all(import: &mut Importer<'_>) {
+    let facts = import.facts;
+    for objective in &facts.objectives {
+        let line = objective.place.line;
+        let name = match &objective.scope {
+            Scope::Everything => None,
+            Scope::Named(name) => Some(name.clone()),
+            Scope::Scenario(_) => continue,
+        };
+        if import.is_in_unit(line) {
+            continue;
+        }
+        let all = whole_value(import, line, &objective.words);
+        let mut sentences = all.split(". ");
+        let whole = sentences.next().unwrap_or_default().to_owned();
+        // `RTO: 4 hours. We can lose RPO: 15 minutes.`
+        for sentence in sentences {
+            let span = crate::facts::durations::first(sentence);
+            if let (&[other], Some(span)) = (&objectives::metrics(sentence).0[..], span) {
+                let target = target(import, name.as_deref(), other, line);
+                put(target, other, Some(span.high_s), None, line);
+            }
+        }
+        let more = says_more(&whole, &objective.words, objective.low_s != objective.high_s);
+        let target = target(import, name.as_deref(), objective.metric, line);
+        put(target, objective.metric, Some(objective.high_s), more.then_some(whole.as_str()), line);
+        import.took(line, line);
+    }
+    for worded in objectives::worded(facts.document, &facts.statements) {
+        let line = worded.place.line;
+        if import.is_in_unit(line) {
+            continue;
+        }
+        let target = target(import, worded.name.as_deref(), worded.metric, line);
+        put(target, worded.metric, None, Some(&worded.words), line);
+        import.took(line, line);
+        import.miss(line, format!("`{}` is no duration; it is kept in words", worded.words));
+    }
+}
+
+/// An objective that a scenario states; whether the key is one.
+pub(super) fn of_scenario(
+    import: &mut Importer<'_>,
+    about: &mut Map,
+    of: &Text,
+    value: &Text,
+    line: u32,
+) -> bool {
+    let Some(metric) = objectives::metrics(of.plain()).0.first().copied() else { return false };
+    let statement = Statement {
+        section: 0,
+        block: 0,
+        key: Some(of.clone()),
+        value: value.clone(),
+        under: None,
+        form: Form::Fence,
+    };
+    let words = outline::flat(value);
+    let objectives = about.within("objectives", line);
+    match objectives::value(&statement) {
+        Some(span) => {
+            let stated = value.plain().get(span.start..span.end).unwrap_or_default();
+            let more = says_more(&words, stated, span.low_s != span.high_s);
+            put(objectives, metric, Some(span.high_s), more.then_some(words.as_str()), line);
+        }
+        None => {
+            put(objectives, metric, None, Some(&words), line);
+            import.miss(line, format!("`{words}` is no duration; it is kept in words"));
+        }
+    }
+    true
+}
+
+fn put(objectives: &mut Map, metric: Metric, seconds: Option<u64>, words: Option<&str>, line: u32) {
+    let free = seconds.is_none_or(|seconds| objectives.say(key(metric), interval(seconds), line));
+    if let Some(words) = words.filter(|_| free) {
+        objectives.within("words", line).say(key(metric), words, line);
+    }
+}
+
+/// The mapping that holds the objectives of a name: the plan's, a tier's or a service's.
+fn target<'m>(import: &'m mut Importer<'_>, name: Option<&str>, metric: Metric, line: u32) -> &'m mut Map {
+    let Some(name) = name else { return import.plan.within("objectives", line) };
+    let title = import.as_written(name, line);
+    let Some(label) = label(&title) else { return import.plan.within("objectives", line) };
+    if import.first_column(line).is_some_and(|header| {
+        ["service", "system", "component", "application", "dienst", "服务", "系统"]
+            .iter()
+            .any(|word| header.contains(word))
+    }) {
+        let service = import.service(&title, line);
+        return service.within("objectives", line);
+    }
+    let header = import.first_column(line).unwrap_or_default();
+    let small = title.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| small.contains(word) || header.contains(word));
+    let kind = if has(&[
+        "production",
+        "staging",
+        "development",
+        "environment",
+        "produktion",
+        "prod",
+        "umgebung",
+        "test",
+    ]) {
+        "environment"
+    } else if metric == Metric::Rpo && !has(&["tier", "service", "system", "critical"])
+        || header.contains("data")
+    {
+        "data"
+    } else {
+        "tier"
+    };
+    let tier = import.plan.named("tiers", &label, line);
+    tier.say("title", &title, line);
+    tier.put("kind", Draft::text(kind, line));
+    tier.within("objectives", line)
+}
+
+/// All that the statement says whose duration stands on this line.
+fn whole_value(import: &Importer<'_>, line: u32, words: &str) -> String {
+    let statements = import.facts.statements.iter();
+    let mut of_line =
+        statements.filter(|statement| statement.value.whole().line == line || statement.place().line == line);
+    of_line
+        .find(|statement| statement.value.plain().contains(words))
+        .map_or_else(|| words.to_owned(), |statement| outline::flat(&statement.value))
+}
+
+/// Whether a value says more than its duration: a range, a condition.
+fn says_more(whole: &str, stated: &str, is_range: bool) -> bool {
+    const FILLER: [&str; 40] = [
+        "maximum",
+        "max",
+        "of",
+        "data",
+        "loss",
+        "acceptable",
+        "downtime",
+        "within",
+        "less",
+        "than",
+        "up",
+        "to",
+        "at",
+        "most",
+        "the",
+        "no",
+        "zero",
+        "a",
+        "and",
+        "under",
+        "about",
+        "around",
+        "approximately",
+        "tolerable",
+        "target",
+        "allowed",
+        "wiederherstellung",
+        "höchstens",
+        "maximal",
+        "ca",
+        "circa",
+        "etwa",
+        "≤",
+        "for",
+        "time",
+        "recovery",
+        "or",
+        "s",
+        "per",
+        "lost",
+    ];
+    let rest = whole.replacen(stated, " ", 1).to_lowercase();
+    let mut words = rest.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    is_range || words.any(|word| !FILLER.contains(&word))
+}
+
+/// What stands under the headings of objectives; what is none is handed back.
+pub(super) fn section<'a>(import: &mut Importer<'a>, pieces: Vec<Piece<'a>>) -> Vec<Piece<'a>> {
+    let mut left = Vec::new();
+    for piece in pieces {
+        let open = |line: u32| import.fates.get(line as usize) == Some(&super::Fate::Open);
+        let none = (piece.line..=piece.last_line).all(open);
+        let leads_in = matches!(piece.what, What::Prose(text) if outline::flat(text).ends_with([':', '：']));
+        let lines = piece.line..=piece.last_line;
+        let mut odd: Vec<(u32, String)> = Vec::new();
+        match &piece.what {
+            _ if none && !leads_in => {
+                left.push(piece);
+                continue;
+            }
+            What::Entries(entries) => odd.extend(
+                entries.iter().filter(|entry| open(entry.line)).map(|entry| (entry.line, entry.whole())),
+            ),
+            What::Table(table) => {
+                let rows = table.rows.iter().filter_map(|row| Some((row.first()?.whole().line, row)));
+                let rows = rows.filter(|(line, _)| open(*line));
+                odd.extend(rows.map(|(line, row)| {
+                    (line, row.iter().map(outline::flat).collect::<Vec<_>>().join(" | "))
+                }));
+            }
+            _ => {}
+        }
+        for (line, text) in odd {
+            import.miss(line, format!("no objective is recognised in `{text}`"));
+        }
+        import.took(*lines.start(), *lines.end());
+    }
+    left
+}
