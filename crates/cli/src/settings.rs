@@ -160,7 +160,7 @@ impl Settings {
         let plan = plan
             .ok_or_else(|| anyhow!("nobody says where the vault is"))
             .next("name a plan with --plan, or the vault's copies with --vault URL")?;
-        if plan.plan.vault.is_empty() {
+        if plan.plan.vault.copies.is_empty() {
             return Err(anyhow!("the plan does not say where the vault is"))
                 .next("add `vault: {copies: [URL]}` to it, or name the vault's copies with --vault URL");
         }

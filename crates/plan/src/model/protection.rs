@@ -41,7 +41,7 @@ impl Vault {
     /// Whether the plan names none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.copies.is_empty()
+        *self == Self::default()
     }
 
     /// The copy where leases live; none if the plan names no vault.
