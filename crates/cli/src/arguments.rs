@@ -1,8 +1,8 @@
 //! The commands and their arguments, as one tree; each command's own stand beside it.
 
 use crate::commands::{
-    backup, completions, doctor, init, journal, man, plan, promote, recover, restore, serve, status, stream,
-    vault, view, wal,
+    advance, backup, completions, doctor, init, journal, man, plan, promote, recover, restore, serve, status,
+    stream, vault, view, wal,
 };
 use crate::settings::Global;
 use clap::{Parser, Subcommand};
@@ -42,6 +42,8 @@ pub enum Command {
     Serve(serve::Args),
     /// Show to which moments services can be taken back, what would be lost now, and what is wrong
     Status(status::Args),
+    /// Make a new restore point of the newest one and the WAL since, at no cost to production
+    Advance(advance::Args),
     /// Take a service back to a moment at once: its server answers first, and is copied while in use
     Recover(recover::Args),
     /// Look after what `recover` made: fill it, make it a plain data directory, remove it

@@ -1,6 +1,6 @@
 //! What commands write into the journal, and what they read out of it.
 //!
-//! Scopes: `vault`, `plan`, and for each service `backup`, `verify`, `restore`, `stream`, `prune`.
+//! Scopes: `vault`, `plan`, and for each service `backup` (advances, too), `verify`, `restore`, `stream`, `prune`.
 
 use crate::points::State;
 use crate::secrets;

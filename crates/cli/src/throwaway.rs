@@ -51,6 +51,12 @@ impl ThrowAway {
         Ok(made)
     }
 
+    /// The view that it stands on, if it stands on one.
+    #[must_use]
+    pub fn view(&self) -> Option<&View> {
+        self.view.as_ref()
+    }
+
     /// What no copy of the vault had whole, if anything (T1).
     #[must_use]
     pub fn damage(&self) -> Option<String> {

@@ -4,6 +4,7 @@
 //!
 //! Deliberately absent: when to do any of it (`core`), and what a plan says.
 
+pub mod advance;
 pub mod backup;
 pub mod catalogue;
 pub mod client;

@@ -2,6 +2,7 @@
 //!
 //! A command returns [`Exit`] once it ran, and an error when it could not.
 
+pub mod advance;
 pub mod backup;
 pub mod completions;
 pub mod doctor;
@@ -47,6 +48,7 @@ async fn carry_out(settings: &Settings, command: Command, output: &Output) -> an
         Command::Promote(args) => promote::run(settings, &args).await,
         Command::Recover(args) => recover::run(settings, args).await,
         Command::View(command) => view::run(settings, command).await,
+        Command::Advance(args) => advance::run(settings, args).await,
         Command::Restore(args) => restore::run(settings, args).await,
         Command::Demo(args) => crate::demo::run(&args, output).await,
         Command::Completions(args) => completions::run(settings, &args),

@@ -1,7 +1,7 @@
 //! One worker's pack: filled on its own thread, sent to the vault when it is full.
 
 use super::{BackupError, BackupProgress};
-use lifeboat_vault::layer::{LayerWriter, Pack, PackWriter};
+use lifeboat_vault::layer::{Changed, LayerWriter, Pack, PackWriter};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 const PACKS_UNDER_WAY: usize = 2;
 
 /// Fills packs on one thread.
-pub(super) struct Filler {
+pub(crate) struct Filler {
     writer: Arc<LayerWriter>,
     progress: Arc<BackupProgress>,
     pack: Option<PackWriter>,
@@ -17,7 +17,7 @@ pub(super) struct Filler {
 }
 
 impl Filler {
-    pub(super) fn new(
+    pub(crate) fn new(
         writer: &Arc<LayerWriter>,
         progress: &Arc<BackupProgress>,
         sender: mpsc::Sender<Pack>,
@@ -26,7 +26,7 @@ impl Filler {
     }
 
     /// Adds a frame; zeros are not stored.
-    pub(super) fn add(&mut self, path: &str, begin: u64, raw: &[u8]) -> Result<(), BackupError> {
+    pub(crate) fn add(&mut self, path: &str, begin: u64, raw: &[u8]) -> Result<(), BackupError> {
         if self.progress.is_cancelled() {
             return Err(BackupError::Cancelled);
         }
@@ -39,13 +39,33 @@ impl Filler {
         if pack.is_full() { self.flush() } else { Ok(()) }
     }
 
+    /// Adds what changed in a frame, if anything did.
+    pub(crate) fn add_changed(
+        &mut self,
+        path: &str,
+        begin: u64,
+        length: u32,
+        changed: &Changed,
+    ) -> Result<(), BackupError> {
+        if self.progress.is_cancelled() {
+            return Err(BackupError::Cancelled);
+        }
+        self.progress.add(changed.raw.len() as u64);
+        if changed.present == 0 && changed.zero == 0 {
+            return Ok(());
+        }
+        let pack = self.pack.get_or_insert_with(|| self.writer.begin_pack());
+        pack.add_changed(path, begin, length, changed);
+        if pack.is_full() { self.flush() } else { Ok(()) }
+    }
+
     /// Whether somebody stopped the backup.
-    pub(super) fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.progress.is_cancelled()
     }
 
     /// Sends what it holds.
-    pub(super) fn flush(&mut self) -> Result<(), BackupError> {
+    pub(crate) fn flush(&mut self) -> Result<(), BackupError> {
         let Some(pack) = self.pack.take() else { return Ok(()) };
         // The receiver is gone when a pack could not be written; its error is the one to tell.
         self.sender.blocking_send(pack.finish()).map_err(|_| BackupError::Cancelled)
@@ -53,7 +73,7 @@ impl Filler {
 }
 
 /// Writes packs to the vault as they come, until all senders are gone.
-pub(super) async fn write_packs(
+pub(crate) async fn write_packs(
     writer: Arc<LayerWriter>,
     mut packs: mpsc::Receiver<Pack>,
 ) -> Result<(), BackupError> {

@@ -136,7 +136,7 @@ pub(super) async fn take(
     })
 }
 
-fn ended(error: tokio::task::JoinError) -> BackupError {
+pub(crate) fn ended(error: tokio::task::JoinError) -> BackupError {
     BackupError::Unexpected(format!("a thread of the backup ended: {error}"))
 }
 
@@ -244,7 +244,7 @@ fn read_control(root: &Path) -> Result<(Vec<u8>, ControlFile), BackupError> {
 }
 
 /// Everything that a backup takes, `pg_control` among it (with the length it has now).
-fn list(root: &Path) -> Result<Vec<FileEntry>, BackupError> {
+pub(crate) fn list(root: &Path) -> Result<Vec<FileEntry>, BackupError> {
     let mut entries = Vec::new();
     let mut directories = vec![String::new()];
     while let Some(directory) = directories.pop() {
@@ -289,16 +289,7 @@ fn list(root: &Path) -> Result<Vec<FileEntry>, BackupError> {
                 Err(source) => return Err(BackupError::File { path: root.join(&below), source }),
             };
             let mode = metadata.permissions().mode() & 0o7777;
-            let mut entry = FileEntry {
-                path: below.clone(),
-                kind: FileKind::File,
-                length: metadata.len(),
-                mode,
-                packs: Vec::new(),
-                smallest_length: None,
-                removed: false,
-                made_anew: false,
-            };
+            let mut entry = FileEntry::new(below.clone(), FileKind::File, metadata.len(), mode);
             if metadata.is_dir() {
                 entry.kind = FileKind::Directory;
                 entry.length = 0;

@@ -17,11 +17,11 @@
 //! Deliberately absent: who may take a backup now (leases), and when (schedules).
 
 mod damage;
-mod filler;
+pub(crate) mod filler;
 #[doc(hidden)]
 pub mod fuzz;
-mod local;
-mod pages;
+pub(crate) mod local;
+pub(crate) mod pages;
 mod rate;
 mod remote;
 mod wal;
@@ -240,7 +240,7 @@ pub async fn run(options: &BackupOptions) -> Result<RestorePoint, BackupError> {
     let id = writer.id().to_owned();
     let writer = Arc::try_unwrap(writer).expect("the workers have ended");
     let stored_bytes = writer.finish(taken.files).await.map_err(BackupError::Vault)?;
-    look_again(options, &id, stored_bytes).await?;
+    look_again(&options.vault, &options.service, &id, stored_bytes).await?;
     let point = RestorePoint {
         id: id.clone(),
         service: options.service.clone(),
@@ -269,7 +269,7 @@ pub async fn run(options: &BackupOptions) -> Result<RestorePoint, BackupError> {
 
 /// Publishes the point, and reads it back. An answer that got lost is no failure; a manifest that does not
 /// read is taken away again, for it would hide all others.
-async fn announce(vault: &Vault, point: &RestorePoint) -> Result<(), BackupError> {
+pub(crate) async fn announce(vault: &Vault, point: &RestorePoint) -> Result<(), BackupError> {
     let published = publish(vault, point).await;
     let mut last = None;
     for look in 0..LOOKS {
@@ -298,9 +298,14 @@ async fn announce(vault: &Vault, point: &RestorePoint) -> Result<(), BackupError
 }
 
 /// B5 for the layer; for WAL, `wal::ensure` does it.
-async fn look_again(options: &BackupOptions, layer: &str, stored_bytes: u64) -> Result<(), BackupError> {
-    let copies = options.vault.copies().as_seen();
-    let prefix = names::layer(&options.service, layer);
+pub(crate) async fn look_again(
+    vault: &Vault,
+    service: &ServiceName,
+    layer: &str,
+    stored_bytes: u64,
+) -> Result<(), BackupError> {
+    let copies = vault.copies().as_seen();
+    let prefix = names::layer(service, layer);
     let listing = copies.list(&prefix).await;
     if !listing.is_complete {
         let silent = refusals(&listing.failures);
@@ -319,7 +324,7 @@ async fn look_again(options: &BackupOptions, layer: &str, stored_bytes: u64) -> 
         )));
     }
     // Small, and without it nothing of the layer is found.
-    let index = LayerReader::open(&options.vault, &options.service, layer).await;
+    let index = LayerReader::open(vault, service, layer).await;
     index.map(drop).map_err(|error| BackupError::NotKept(error_chain(&error)))
 }
 

@@ -5,7 +5,7 @@ use lifeboat_pgformat::{PAGE_SIZE_BYTES, PageHeader, PageState, RelationFile, ve
 
 /// A page whose checksum does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Suspect {
+pub(crate) struct Suspect {
     /// Byte of the page within its file.
     pub(super) offset: u64,
     /// Block within the relation's fork.
@@ -15,7 +15,7 @@ pub(super) struct Suspect {
 }
 
 /// The pages of `raw` (bytes of `relation` from `begin` on) that do not verify.
-pub(super) fn suspects(relation: &RelationFile, begin: u64, raw: &[u8]) -> Vec<Suspect> {
+pub(crate) fn suspects(relation: &RelationFile, begin: u64, raw: &[u8]) -> Vec<Suspect> {
     let mut suspects = Vec::new();
     for (index, page) in raw.as_chunks::<PAGE_SIZE_BYTES>().0.iter().enumerate() {
         let offset = begin + (index * PAGE_SIZE_BYTES) as u64;
@@ -29,6 +29,6 @@ pub(super) fn suspects(relation: &RelationFile, begin: u64, raw: &[u8]) -> Vec<S
 }
 
 /// Whether all bytes are zero: such a frame costs nothing to store.
-pub(super) fn is_zero(raw: &[u8]) -> bool {
+pub(crate) fn is_zero(raw: &[u8]) -> bool {
     raw.chunks(256).all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
 }

@@ -203,16 +203,7 @@ impl Archive {
     }
 
     fn push(&mut self, path: String, kind: FileKind, length: u64, mode: u32) {
-        self.files.push(FileEntry {
-            path,
-            kind,
-            length,
-            mode,
-            packs: Vec::new(),
-            smallest_length: None,
-            removed: false,
-            made_anew: false,
-        });
+        self.files.push(FileEntry::new(path, kind, length, mode));
     }
 
     pub(super) async fn feed(&mut self, mut data: Bytes) -> Result<(), BackupError> {

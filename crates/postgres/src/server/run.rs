@@ -325,6 +325,15 @@ impl Server {
         end_recovery(&self.directory).map_err(file_error(&self.directory))
     }
 
+    /// Has it write all that replay changed: in recovery that is a restartpoint. It takes as long as the disk does.
+    ///
+    /// # Errors
+    /// [`ServerError`]; also if no role that it lets in may ask for that.
+    pub async fn checkpoint(&mut self) -> Result<(), ServerError> {
+        let mut connection = self.answering().await?;
+        connection.query("CHECKPOINT").await.map(drop).map_err(ServerError::Client)
+    }
+
     /// Kills it without a word, as a power cut would. Its data is as good as its WAL.
     pub fn kill9(mut self) {
         self.signal(Signal::KILL);

@@ -275,6 +275,56 @@ fn is_before(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) < 0
 }
 
+/// The last checkpoint record in `range` whose REDO lies behind `beyond`; read backwards.
+pub(super) async fn last_checkpoint(
+    line: &Line,
+    range: LsnRange,
+    beyond: Lsn,
+) -> Result<Option<LsnRange>, ScanError> {
+    let segment_bytes = line.segment_bytes();
+    let mut upper = range.end;
+    while upper > range.start {
+        let lower = Lsn(upper.0 - 1).segment_start(segment_bytes).max(range.start);
+        // A record that begins here may end in the segment after.
+        let until = range.end.min(upper.advance(segment_bytes));
+        let mut last = None;
+        scan(line, LsnRange { start: lower, end: until }, RmgrSet::of(&[Rmgr::XLOG]), |record| {
+            if record.lsn >= upper {
+                return Ok(ControlFlow::Break(()));
+            }
+            if let Content::Checkpoint(checkpoint) = record.content()?
+                && checkpoint.copy.redo > beyond
+                && record.end_lsn <= range.end
+            {
+                last = Some(LsnRange { start: record.lsn, end: record.end_lsn });
+            }
+            Ok(ControlFlow::Continue(()))
+        })
+        .await?;
+        if last.is_some() {
+            return Ok(last);
+        }
+        upper = lower;
+    }
+    Ok(None)
+}
+
+/// The tablespaces that were made in `range`, and where.
+pub(super) async fn created_tablespaces(
+    line: &Line,
+    range: LsnRange,
+) -> Result<Vec<(u32, String)>, ScanError> {
+    let mut created = Vec::new();
+    scan(line, range, RmgrSet::of(&[Rmgr::TABLESPACE]), |record| {
+        if let Content::TablespaceCreate { tablespace, path } = record.content()? {
+            created.push((tablespace.0, String::from_utf8_lossy(path).into_owned()));
+        }
+        Ok(ControlFlow::Continue(()))
+    })
+    .await?;
+    Ok(created)
+}
+
 /// The restore points of this name.
 pub(super) async fn named(line: &Line, span: &Span, name: &str) -> Result<Vec<Hit>, ScanError> {
     let mut hits = Vec::new();

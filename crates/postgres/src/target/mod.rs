@@ -208,6 +208,47 @@ pub async fn own_end(vault: &Vault, point: &RestorePoint) -> Result<Resolved, Ta
     Err(TargetError::OutOfWindow { target: Target::Lsn(point.stop), why: Outside::NotFound, windows })
 }
 
+/// The last checkpoint of production that replay to `resolved` passes, newer than its restore point's own; `None`
+/// if there is none yet.
+///
+/// # Errors
+/// [`TargetError`].
+pub async fn checkpoint_before(vault: &Vault, resolved: &Resolved) -> Result<Option<Resolved>, TargetError> {
+    let (line, point) = (line_of(vault, resolved).await?, &resolved.point);
+    let range = LsnRange { start: point.stop, end: resolved.end };
+    let found = find::last_checkpoint(&line, range, point.start).await.map_err(TargetError::Scan)?;
+    let Some(record) = found else { return Ok(None) };
+    Ok(Some(Resolved {
+        timeline: line.timeline_for(record),
+        stop: record.start,
+        inclusive: true,
+        end: record.end,
+        // What lies around it is nobody's question.
+        last: None,
+        next: None,
+        ..resolved.clone()
+    }))
+}
+
+/// The tablespaces that were made between the restore point and where replay of `resolved` ends: OID and place.
+///
+/// # Errors
+/// [`TargetError`].
+pub(crate) async fn created_tablespaces(
+    vault: &Vault,
+    resolved: &Resolved,
+) -> Result<Vec<(u32, String)>, TargetError> {
+    let line = line_of(vault, resolved).await?;
+    let range = LsnRange { start: resolved.point.start, end: resolved.end };
+    find::created_tablespaces(&line, range).await.map_err(TargetError::Scan)
+}
+
+async fn line_of(vault: &Vault, resolved: &Resolved) -> Result<Line, TargetError> {
+    let archive = WalArchive::of(vault, &resolved.point.service, resolved.cluster.clone());
+    let timelines = Timelines::load(&archive.map_err(TargetError::Wal)?).await.map_err(TargetError::Wal)?;
+    Ok(timelines.line(resolved.timeline))
+}
+
 async fn in_cluster(
     archive: &WalArchive,
     service: &ServiceName,

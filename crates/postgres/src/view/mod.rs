@@ -29,6 +29,8 @@ mod tests;
 
 pub use birth::{ViewPlan, create, plan};
 pub use overlay::Keep;
+pub(crate) use overlay::Written;
 pub use pages::{AWAY_LIMIT, Happened, Listener, TOLD_EVERY};
+pub(crate) use place::within;
 pub use place::{About, LOG_FILE, Place, real_name};
 pub use show::{Status, View, ViewError, discard, finish_hidden, is_possible, mounted, put_in_place};

@@ -103,6 +103,15 @@ pub(super) struct Overlay<D: Disk, B> {
     names: RwLock<()>,
 }
 
+/// What was written to a file of the restore point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// No page of the restore point shows from here on: the file was so short once.
+    pub(crate) base: u32,
+    /// The pages before that which were written.
+    pub(crate) own: Vec<Range<u32>>,
+}
+
 /// How much of the restore point is here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Filled {
@@ -471,6 +480,16 @@ impl<D: Disk, B: Base> Overlay<D, B> {
             true => Err(broken("an earlier sync failed, which the server was not told yet")),
             false => Ok(()),
         }
+    }
+
+    /// What is the overlay's own of file `number`; `None` if its name stands for another file now, or for none.
+    pub(super) fn written(&self, number: u32) -> Option<Written> {
+        let tracked = self.files.get(number as usize)?;
+        let is_gone = tracked.is_gone.load(Ordering::Acquire);
+        (!is_gone).then(|| {
+            let presence = lock(&tracked.presence);
+            Written { base: presence.base(), own: presence.own() }
+        })
     }
 
     /// How much is here.

@@ -191,7 +191,7 @@ pub fn real_name(directory: &Path) -> Result<PathBuf, Error> {
 }
 
 /// Where in a view's data directory a file of a layer lies: tablespaces are inside.
-pub(super) fn within(path: &str) -> String {
+pub(crate) fn within(path: &str) -> String {
     match path.strip_prefix("pg_tblspc/") {
         Some(rest) if rest.contains('/') => format!("{TABLESPACES_DIRECTORY}/{rest}"),
         _ => path.to_owned(),

@@ -108,6 +108,11 @@ impl Presence {
         }
     }
 
+    /// The overlay's own pages before the base.
+    pub(super) fn own(&self) -> Runs {
+        runs(0..self.base, |page| bit(&self.own, page))
+    }
+
     /// What the record says, as runs: to write it anew.
     pub(super) fn on_record(&self) -> Runs {
         runs(0..self.base, |page| bit(&self.saved, page))

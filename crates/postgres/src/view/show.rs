@@ -3,7 +3,7 @@
 use super::disk::RealDisk;
 use super::fs::ViewFs;
 use super::hydrate::hydrate;
-use super::overlay::{BaseFile, Keep, Overlay, lock};
+use super::overlay::{BaseFile, Keep, Overlay, Written, lock};
 use super::pages::{Happened, Listener, VaultPages};
 use super::place::{About, Place};
 use crate::restore::{RestoreError, has_entries, room, running_server};
@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
@@ -239,6 +240,18 @@ impl View {
             below,
             lock,
         })
+    }
+
+    /// The restore point behind it.
+    pub(crate) fn stack(&self) -> &Stack {
+        &self.pages.stack
+    }
+
+    /// What was written to the restore point's relation files, by their paths in its layers. Files that are gone, or
+    /// were made anew, are not among them.
+    pub(crate) fn written(&self) -> HashMap<String, Written> {
+        let files = (0..).zip(&self.pages.files);
+        files.filter_map(|(n, file)| Some((file.layer_path.clone(), self.overlay.written(n)?))).collect()
     }
 
     /// Its places.

@@ -178,7 +178,8 @@ impl PackWriter {
     /// Adds a frame of a delta layer: of the `length` bytes of `path` from byte `begin` on, what changed.
     pub fn add_changed(&mut self, path: &str, begin: u64, length: u32, changed: &Changed) {
         let zero = (changed.zero != 0).then_some(changed.zero);
-        self.add_frame(path, begin, length, Some(changed.present), zero, &changed.raw);
+        let present = (changed.present != pages_of(u64::from(length))).then_some(changed.present);
+        self.add_frame(path, begin, length, present, zero, &changed.raw);
     }
 
     fn add_frame(

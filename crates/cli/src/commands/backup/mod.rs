@@ -1,6 +1,6 @@
 //! `lifeboat backup`: take backups, list, verify and remove them.
 
-mod list;
+pub mod list;
 pub mod prune;
 pub mod run;
 pub mod scratch;
