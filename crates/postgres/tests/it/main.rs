@@ -1,5 +1,6 @@
 //! Holds the crate against real PostgreSQL servers.
 
+mod advance;
 mod backup_damage;
 mod backup_faults;
 mod backup_fixture;
