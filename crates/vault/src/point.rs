@@ -26,6 +26,9 @@ pub struct RestorePoint {
     pub segment_bytes: u32,
     /// Layers, newest first; the last one is a base layer.
     pub layers: Vec<String>,
+    /// The older point that it was recovered forward from; none if production was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advanced_from: Option<String>,
     /// The timeline of `stop`. A standby may have begun on an ancestor of it, which `backup_label` names.
     pub timeline: Timeline,
     /// Where replay starts.

@@ -17,6 +17,7 @@
 
 use crate::seal::{OpenError, VaultKey};
 
+mod fold;
 #[cfg(test)]
 mod golden;
 mod index;
@@ -25,6 +26,7 @@ mod reader;
 mod stack;
 mod writer;
 
+pub use fold::{FoldError, fold};
 pub use index::{FileEntry, FileKind, LayerIndex, LayerKind};
 pub use pack::{Changed, FrameEntry, FrameHash, Pack, PackDirectory, PackWriter};
 pub use reader::{LayerError, LayerReader, OpenedPack};

@@ -39,7 +39,7 @@ pub struct Stack {
 }
 
 /// Path → number of the frame in the file → pages.
-type Named = HashMap<String, BTreeMap<u32, u32>>;
+pub(super) type Named = HashMap<String, BTreeMap<u32, u32>>;
 
 /// Bytes of a frame that show.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +88,13 @@ impl Stack {
     #[must_use]
     pub fn index(&self) -> &LayerIndex {
         &self.index
+    }
+
+    /// Bytes stored for each delta layer, newest first.
+    #[must_use]
+    pub fn delta_bytes(&self) -> Vec<u64> {
+        let deltas = &self.layers[..self.named.len()];
+        deltas.iter().map(|layer| layer.index().packs.iter().sum()).collect()
     }
 
     /// The layer of a pack, and the pack's number there.
@@ -212,7 +219,7 @@ impl Stretch {
 }
 
 /// The pages that a frame holds, and where in its raw bytes they are.
-fn held_pages(frame: &FrameEntry) -> impl Iterator<Item = (u32, Range<usize>)> + use<> {
+pub(super) fn held_pages(frame: &FrameEntry) -> impl Iterator<Item = (u32, Range<usize>)> + use<> {
     let (held, span) = (frame.held(), frame.length as usize);
     let pages = (0..u32::BITS).filter(move |page| held >> page & 1 == 1);
     pages.scan(0, move |at, page| {
@@ -223,7 +230,7 @@ fn held_pages(frame: &FrameEntry) -> impl Iterator<Item = (u32, Range<usize>)> +
 }
 
 /// The pages of a frame that a delta's file has cut off from what is below.
-fn cut_off(file: &FileEntry, begin: u64) -> u32 {
+pub(super) fn cut_off(file: &FileEntry, begin: u64) -> u32 {
     if file.removed || file.made_anew {
         return u32::MAX;
     }
@@ -234,7 +241,7 @@ fn cut_off(file: &FileEntry, begin: u64) -> u32 {
 }
 
 /// The pages about which each frame of a delta speaks.
-async fn named_by(layer: &LayerReader) -> Result<Named, LayerError> {
+pub(super) async fn named_by(layer: &LayerReader) -> Result<Named, LayerError> {
     let mut named = Named::new();
     for pack in 0..layer.index().packs.len() as u32 {
         let directory = layer.directory(pack).await?;

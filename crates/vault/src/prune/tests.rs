@@ -31,6 +31,7 @@ fn point(hours: u64, start: u64, timeline: u32, layers: &[&str]) -> RestorePoint
         major: 18,
         segment_bytes: SEGMENT as u32,
         layers: layers.iter().map(|layer| (*layer).to_owned()).collect(),
+        advanced_from: None,
         timeline: Timeline(timeline),
         start: Lsn(start * SEGMENT + 40),
         stop: Lsn(start * SEGMENT + 400),

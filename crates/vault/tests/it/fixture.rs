@@ -75,6 +75,7 @@ pub fn point(vault: &Vault, id: &str, start: u64, layers: &[&str]) -> RestorePoi
         major: 18,
         segment_bytes: SEGMENT as u32,
         layers: layers.iter().map(|layer| (*layer).to_owned()).collect(),
+        advanced_from: None,
         timeline: Timeline(1),
         start: Lsn(start * SEGMENT + 40),
         stop: Lsn(start * SEGMENT + 400),

@@ -3,7 +3,9 @@
 use crate::fixture::service;
 use crate::support::World;
 use lifeboat_vault::Vault;
-use lifeboat_vault::layer::{Changed, FRAME_BYTES, FileEntry, FileKind, LayerError, LayerWriter, Stack};
+use lifeboat_vault::layer::{
+    Changed, FRAME_BYTES, FileEntry, FileKind, LayerError, LayerWriter, Stack, fold,
+};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -179,8 +181,9 @@ fn change() -> impl Strategy<Value = (usize, Change)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
-    fn s1_s2_a_stack_is_read_as_the_files_are(
-        rounds in proptest::collection::vec(proptest::collection::vec(change(), 0..12), 1..6),
+    fn s1_s2_f1_a_stack_is_read_as_the_files_are(
+        rounds in proptest::collection::vec(proptest::collection::vec(change(), 0..12), 1..7),
+        folds in proptest::collection::vec(0_usize..6, 7),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -198,6 +201,14 @@ proptest! {
                 let id = format!("layer-{number}");
                 files.put(&vault, &id, number == 0).await;
                 ids.insert(0, id);
+                // F1: the newest of them folded, now and then, into one.
+                let folded = folds[number].min(ids.len() - 1);
+                if folded > 1 {
+                    let id = format!("fold-{number}");
+                    let writer = LayerWriter::new(&vault, &service(), id.clone(), 1);
+                    fold(&vault, &service(), &ids[..folded], writer).await.unwrap();
+                    ids.splice(..folded, [id]);
+                }
                 let stack = Stack::open(&vault, &service(), &ids).await.unwrap();
                 let expected = files.contents();
                 assert!(by_frames(&stack).await == expected, "by frames, {number}");
