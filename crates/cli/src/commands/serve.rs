@@ -5,7 +5,8 @@
 //!
 //! Deliberately absent: when a job is due, and what happens when it fails; that is the engine's and `core`'s.
 
-use crate::commands::{backup, stream};
+use crate::commands::advance::NoCheckpoint;
+use crate::commands::{self, backup, stream};
 use crate::journal::actor;
 use crate::output::{Exit, Tone};
 use crate::points::{self, State};
@@ -13,17 +14,19 @@ use crate::settings::{Opened, Settings};
 use crate::{plans, show, signals};
 use anyhow::{anyhow, bail};
 use jiff::Timestamp;
-use lifeboat_base::{ByteCount, ServiceName, format_duration};
+use lifeboat_base::{ByteCount, Lsn, ServiceName, format_duration};
 use lifeboat_core::schedule::{Job, ServiceSchedule};
 use lifeboat_engine::serve::{
     Done, Protection, ServeEvent, ServeOptions, ServedService, Trouble, Work, serve,
 };
 use lifeboat_postgres::stream::Exposure;
+use lifeboat_postgres::target::Target;
 use lifeboat_postgres::verify::Outcome;
 use lifeboat_vault::point;
 use serde::Serialize;
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -35,7 +38,8 @@ const GRACE: Duration = Duration::from_secs(3600);
 pub struct Args {
     /// These services alone [default: each that the plan protects].
     services: Vec<ServiceName>,
-    /// Recover each new restore point here, to prove it: it needs room for the whole database.
+    /// Recover each new restore point here, to prove it, and advance here [default for that: the temporary
+    /// directory]: it needs room for what replay writes, and for the whole database on a machine without FUSE.
     ///
     /// Without it restore points stay unproven until `lifeboat backup verify`.
     #[arg(long, value_name = "DIR")]
@@ -74,7 +78,12 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     let stop = signals::stopping();
     let teller = settings.clone();
     let verify_in = args.verify_in;
-    let protection = PlanProtection { settings: settings.clone(), opened: opened.clone(), verify_in };
+    let protection = PlanProtection {
+        settings: settings.clone(),
+        opened: opened.clone(),
+        verify_in,
+        growth: Growth::default(),
+    };
     serve(
         ServeOptions {
             vault: opened.vault,
@@ -119,14 +128,17 @@ struct PlanProtection {
     settings: Settings,
     opened: Opened,
     verify_in: Option<PathBuf>,
+    growth: Growth,
 }
 
 impl Protection for PlanProtection {
     fn stream(&self, service: &ServiceName, stop: watch::Receiver<bool>) -> Work<()> {
         let (settings, opened, service) = (self.settings.clone(), self.opened.clone(), service.clone());
+        let growth = self.growth.clone();
         Box::pin(async move {
             let streamed = async {
                 let (exposure, gauge) = watch::channel(Exposure::default());
+                growth.follow(&service, gauge.clone());
                 let options = stream::options(&opened, &service, opened.postgres(&service)?, exposure)?;
                 // Beside it: whoever takes over must not wait for the lease of a stream that was killed.
                 let asked = (settings.clone(), opened.vault.clone(), service.clone());
@@ -144,12 +156,17 @@ impl Protection for PlanProtection {
         })
     }
 
+    fn grown(&self, service: &ServiceName) -> Option<u64> {
+        self.growth.of(service)
+    }
+
     fn run(&self, service: &ServiceName, job: Job) -> Work<Done> {
         let (settings, opened, service) = (self.settings.clone(), self.opened.clone(), service.clone());
-        let verify_in = self.verify_in.clone();
+        let (verify_in, growth) = (self.verify_in.clone(), self.growth.clone());
         Box::pin(async move {
             let done = match job {
-                Job::BaseBackup => back_up(&settings, &opened, &service).await,
+                Job::BaseBackup => back_up(&settings, &opened, &service, &growth).await,
+                Job::Advance => advance(&settings, &opened, &service, verify_in, &growth).await,
                 Job::Prune => prune(&opened, &service).await.map(Done::from),
                 Job::Verify => verify(&settings, &opened, &service, verify_in).await.map(Done::from),
             };
@@ -159,9 +176,15 @@ impl Protection for PlanProtection {
 }
 
 /// Takes a base backup. Damage on production is told page by page, and is never green.
-async fn back_up(settings: &Settings, opened: &Opened, service: &ServiceName) -> anyhow::Result<Done> {
+async fn back_up(
+    settings: &Settings,
+    opened: &Opened,
+    service: &ServiceName,
+    growth: &Growth,
+) -> anyhow::Result<Done> {
     let source = backup::run::Source::of_plan(opened.postgres(service)?)?;
     let point = backup::run::take(settings, opened, service, source).await?;
+    growth.reached(service, point.stop);
     let (size, stored) = (ByteCount(point.size_bytes), ByteCount(point.stored_bytes));
     let summary = format!("restore point {}: {size} stored as {stored}", point.id);
     let Some(damage) = points::damage(&point.damaged_pages) else { return Ok(summary.into()) };
@@ -176,6 +199,72 @@ async fn back_up(settings: &Settings, opened: &Opened, service: &ServiceName) ->
         print(settings, &view, Tone::Bad);
     }
     Ok(Done { summary: format!("{summary}; {damage}"), doubtful: true })
+}
+
+/// Recovers the newest restore point forward, and proves the new one.
+async fn advance(
+    settings: &Settings,
+    opened: &Opened,
+    service: &ServiceName,
+    scratch: Option<PathBuf>,
+    growth: &Growth,
+) -> anyhow::Result<Done> {
+    let scratch = scratch.unwrap_or_else(std::env::temp_dir);
+    let so_far = growth.durable(service);
+    let made = commands::advance::advance(settings, opened, service, &Target::Latest, None, &scratch).await?;
+    let advanced = match made {
+        Ok(advanced) => advanced,
+        Err(NoCheckpoint { from }) => {
+            growth.reached(service, so_far.unwrap_or_default());
+            return Ok(format!("production has made no checkpoint since restore point {from}").into());
+        }
+    };
+    growth.reached(service, advanced.point.stop);
+    let verified = backup::verify::verify(settings, opened, &advanced.point, &scratch, false).await?;
+    let summary = format!("{}; {}", advanced.summary(), verified.detail());
+    match verified.outcome {
+        Outcome::Passed => Ok(summary.into()),
+        Outcome::Doubtful => Ok(Done { summary, doubtful: true }),
+        Outcome::Failed => {
+            bail!("restore point {} FAILED its verification: {}", advanced.point.id, verified.detail())
+        }
+    }
+}
+
+/// How much WAL came since the newest restore point was made here: a gauge, which nobody writes down.
+#[derive(Debug, Clone, Default)]
+struct Growth(Arc<Mutex<HashMap<ServiceName, Grown>>>);
+
+#[derive(Debug, Default)]
+struct Grown {
+    exposure: Option<watch::Receiver<Exposure>>,
+    reached: Option<Lsn>,
+}
+
+impl Growth {
+    fn with<T>(&self, service: &ServiceName, what: impl FnOnce(&mut Grown) -> T) -> T {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        what(all.entry(service.clone()).or_default())
+    }
+
+    /// A stream began, which tells what is durable.
+    fn follow(&self, service: &ServiceName, exposure: watch::Receiver<Exposure>) {
+        self.with(service, |grown| grown.exposure = Some(exposure));
+    }
+
+    /// There is nothing more to be had from the WAL before this.
+    fn reached(&self, service: &ServiceName, lsn: Lsn) {
+        self.with(service, |grown| grown.reached = Some(lsn));
+    }
+
+    fn durable(&self, service: &ServiceName) -> Option<Lsn> {
+        self.with(service, |grown| grown.exposure.as_ref().map(|exposure| exposure.borrow().durable))
+    }
+
+    fn of(&self, service: &ServiceName) -> Option<u64> {
+        let durable = self.durable(service)?;
+        self.with(service, |grown| grown.reached).map(|reached| durable.bytes_since(reached))
+    }
 }
 
 async fn prune(opened: &Opened, service: &ServiceName) -> anyhow::Result<String> {

@@ -46,6 +46,7 @@ pub struct HistoryProjection {
     base: Run,
     verify: Run,
     prune: Run,
+    advance: Run,
 }
 
 /// What is known of one job besides its last run.
@@ -81,6 +82,8 @@ impl HistoryProjection {
                         (self.history.unpruned, self.history.unverified) = (true, true);
                         (self.prune.is_overtaken, self.verify.is_overtaken) = (true, true);
                     }
+                    // It proves what it makes.
+                    Job::Advance => (self.history.unpruned, self.prune.is_overtaken) = (true, true),
                     Job::Prune => self.history.unpruned = is_overtaken,
                     Job::Verify => self.history.unverified = is_overtaken,
                 }
@@ -94,7 +97,7 @@ impl HistoryProjection {
 
     /// What has happened, for one who begins now: what still seems to run was lost with its process.
     pub fn take_over(&mut self) {
-        for job in [Job::BaseBackup, Job::Verify, Job::Prune] {
+        for job in [Job::BaseBackup, Job::Verify, Job::Prune, Job::Advance] {
             let (run, last) = self.of(job);
             if let Some(lost) = run.started.take() {
                 fail(run, last, lost);
@@ -113,6 +116,7 @@ impl HistoryProjection {
             Job::BaseBackup => (&mut self.base, &mut self.history.base),
             Job::Verify => (&mut self.verify, &mut self.history.verify),
             Job::Prune => (&mut self.prune, &mut self.history.prune),
+            Job::Advance => (&mut self.advance, &mut self.history.advance),
         }
     }
 }

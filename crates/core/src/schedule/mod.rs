@@ -17,11 +17,10 @@
 //! - **T5 order is not time.** What was done after what comes from the journal's order
 //!   ([`History::unverified`], [`History::unpruned`]), never from comparing times of two jobs.
 //!
-//! Deliberately absent: leases, what a job does, and the stream and advance, which follow the WAL and
-//! not the clock.
+//! Deliberately absent: leases, what a job does, and the stream, which follows the WAL and not the clock.
 
 use jiff::{SignedDuration, Timestamp};
-use lifeboat_plan::{Cron, Postgres, Zone};
+use lifeboat_plan::{Advance, Cron, Postgres, Zone};
 use std::time::Duration;
 
 mod history;
@@ -38,6 +37,8 @@ pub const LONGEST_RETRY: Duration = Duration::from_secs(60 * 60);
 pub const PRUNE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How far back the wall clock may jump and still be believed.
 pub const CLOCK_SLACK: Duration = Duration::from_secs(24 * 60 * 60);
+/// The shortest time between two advances, however much WAL comes: each is a whole recovery.
+pub const ADVANCE_PAUSE: Duration = Duration::from_secs(60);
 /// The longest that [`next_wake`] lets the engine sleep: a clock set forward must be noticed.
 pub const LONGEST_SLEEP: Duration = Duration::from_secs(15 * 60);
 
@@ -47,6 +48,8 @@ pub const LONGEST_SLEEP: Duration = Duration::from_secs(15 * 60);
 pub enum Job {
     /// Take a base backup.
     BaseBackup,
+    /// Recover the newest restore point forward, over the WAL since.
+    Advance,
     /// Recover the newest restore point that nobody has recovered yet, and look at it.
     Verify,
     /// Remove what retention does not keep.
@@ -64,6 +67,8 @@ pub struct ServiceSchedule {
     pub prunes: bool,
     /// Whether new restore points are recovered, for which there must be room.
     pub verifies: bool,
+    /// How often the newest restore point is recovered forward, if it is.
+    pub advance: Option<Advance>,
 }
 
 impl ServiceSchedule {
@@ -75,6 +80,7 @@ impl ServiceSchedule {
             zone: postgres.base.time_zone.clone(),
             prunes: postgres.keep.is_some(),
             verifies,
+            advance: postgres.advance,
         }
     }
 }
@@ -110,6 +116,10 @@ pub struct History {
     pub verify: LastRun,
     /// The newest prune.
     pub prune: LastRun,
+    /// The newest advance.
+    pub advance: LastRun,
+    /// Bytes of WAL since the last advance or base backup, if a gauge tells; no journal does.
+    pub grown: Option<u64>,
     /// The newest restore point has been neither verified nor found wanting.
     pub unverified: bool,
     /// A restore point was written after the newest prune began.
@@ -143,7 +153,8 @@ fn times(schedule: &ServiceSchedule, history: &History, now: Timestamp) -> Vec<(
     let base = base(schedule, history, now).map(|at| (Job::BaseBackup, at));
     let verify = verify(schedule, history, now).map(|at| (Job::Verify, at));
     let prune = prune(schedule, history, now).map(|at| (Job::Prune, at));
-    [base, verify, prune].into_iter().flatten().collect()
+    let advance = advance(schedule, history, now).map(|at| (Job::Advance, at));
+    [base, advance, verify, prune].into_iter().flatten().collect()
 }
 
 fn base(schedule: &ServiceSchedule, history: &History, now: Timestamp) -> Option<Timestamp> {
@@ -180,6 +191,25 @@ fn prune(schedule: &ServiceSchedule, history: &History, now: Timestamp) -> Optio
         LastRun::Never => None,
         LastRun::Succeeded { started } => Some(later(started, PRUNE_EVERY)),
     }
+}
+
+fn advance(schedule: &ServiceSchedule, history: &History, now: Timestamp) -> Option<Timestamp> {
+    let wanted = schedule.advance?;
+    // There must be something to begin from, and something to go on to.
+    let LastRun::Succeeded { started: base } = believed(history.base, now) else { return None };
+    if history.grown == Some(0) {
+        return None;
+    }
+    let last = match believed(history.advance, now) {
+        LastRun::Running => return None,
+        LastRun::Failed { at, in_a_row } => return Some(retry_at(at, in_a_row)),
+        LastRun::Never => base,
+        LastRun::Succeeded { started } => started.max(base),
+    };
+    let is_much = wanted.wal.zip(history.grown).is_some_and(|(limit, grown)| grown >= limit.0.0);
+    let much = is_much.then(|| later(last, ADVANCE_PAUSE));
+    let every = wanted.every.map(|every| later(last, every.0));
+    much.into_iter().chain(every).min()
 }
 
 /// T3: a run from beyond the slack in the future is taken as none.

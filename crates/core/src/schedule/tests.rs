@@ -4,7 +4,8 @@ use super::*;
 use proptest::prelude::*;
 
 fn schedule(cron: &str, zone: &str) -> ServiceSchedule {
-    ServiceSchedule { base: cron.parse().unwrap(), zone: zone.parse().unwrap(), prunes: true, verifies: true }
+    let (base, zone) = (cron.parse().unwrap(), zone.parse().unwrap());
+    ServiceSchedule { base, zone, prunes: true, verifies: true, advance: None }
 }
 
 fn nightly() -> ServiceSchedule {
@@ -17,7 +18,7 @@ fn at(text: &str) -> Timestamp {
 
 fn succeeded(started: &str) -> History {
     let run = LastRun::Succeeded { started: at(started) };
-    History { base: run, verify: run, prune: run, unverified: false, unpruned: false }
+    History { base: run, verify: run, prune: run, ..History::default() }
 }
 
 #[test]
@@ -72,6 +73,37 @@ fn without_a_backup_it_is_pruned_once_a_day() {
 }
 
 #[test]
+fn a_restore_point_is_advanced_by_time_or_by_wal_whichever_comes_first() {
+    let advance = |every: Option<&str>, wal: Option<&str>| {
+        let every = every.map(|every| every.parse().unwrap());
+        let wal = wal.map(|wal| wal.parse().unwrap());
+        ServiceSchedule { advance: Some(Advance { every, wal }), prunes: false, verifies: false, ..nightly() }
+    };
+    let both = advance(Some("15m"), Some("1MiB"));
+    let base = succeeded("2026-01-05T10:00:00Z");
+    let grown = |grown, history: &History| History { grown, ..*history };
+    let is_due = |schedule: &ServiceSchedule, history: &History, now: &str| {
+        due(schedule, history, at(now)).contains(&Job::Advance)
+    };
+    assert!(!is_due(&both, &base, "2026-01-05T10:14:59Z"));
+    assert!(is_due(&both, &base, "2026-01-05T10:15:00Z"));
+    assert!(!is_due(&both, &grown(Some(0), &base), "2026-01-05T10:20:00Z"), "there is nothing to go on to");
+    assert!(is_due(&both, &grown(Some(1), &base), "2026-01-05T10:20:00Z"));
+    assert!(is_due(&both, &grown(Some(1 << 20), &base), "2026-01-05T10:01:00Z"));
+    assert!(!is_due(&both, &grown(Some(1 << 20), &base), "2026-01-05T10:00:59Z"), "not one upon the other");
+    assert!(!is_due(&advance(None, Some("1MiB")), &grown(Some(9), &base), "2026-01-05T18:00:00Z"));
+    // From the last one on, or the base backup after it; never without one.
+    let advanced = History { advance: LastRun::Succeeded { started: at("2026-01-05T10:15:00Z") }, ..base };
+    assert!(!is_due(&both, &advanced, "2026-01-05T10:29:00Z"));
+    assert!(is_due(&both, &advanced, "2026-01-05T10:30:00Z"));
+    let based = History { base: LastRun::Succeeded { started: at("2026-01-05T10:20:00Z") }, ..advanced };
+    assert!(!is_due(&both, &based, "2026-01-05T10:30:00Z"));
+    assert!(!is_due(&both, &History::default(), "2026-01-05T18:00:00Z"));
+    let failed = LastRun::Failed { at: at("2026-01-05T10:15:00Z"), in_a_row: 1 };
+    assert!(is_due(&both, &History { advance: failed, ..base }, "2026-01-05T10:16:00Z"));
+}
+
+#[test]
 fn t4_a_failure_is_tried_again_ever_more_slowly() {
     let failed = at("2026-01-05T10:00:00Z");
     let wait = |in_a_row| {
@@ -118,7 +150,14 @@ fn run() -> impl Strategy<Value = LastRun> {
 
 fn history() -> impl Strategy<Value = History> {
     (run(), run(), run(), any::<bool>(), any::<bool>()).prop_map(
-        |(base, verify, prune, unverified, unpruned)| History { base, verify, prune, unverified, unpruned },
+        |(base, verify, prune, unverified, unpruned)| History {
+            base,
+            verify,
+            prune,
+            unverified,
+            unpruned,
+            ..History::default()
+        },
     )
 }
 

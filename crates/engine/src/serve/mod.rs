@@ -45,6 +45,9 @@ pub trait Protection: Send + Sync + 'static {
     /// Streams a service's WAL until `stop` is true; dropped, it stops at once.
     fn stream(&self, service: &ServiceName, stop: watch::Receiver<bool>) -> Work<()>;
 
+    /// Bytes of WAL since the last advance or base backup, as far as known. It asks no store.
+    fn grown(&self, service: &ServiceName) -> Option<u64>;
+
     /// Does a job and says what came of it; dropped, it stops at once.
     fn run(&self, service: &ServiceName, job: Job) -> Work<Done>;
 }

@@ -2,7 +2,7 @@
 
 use super::{Done, JOB_RECORD, ServeEvent, ServeOptions, ServedService, Unreadable, stopped};
 use lifeboat_base::error_chain;
-use lifeboat_core::schedule::{HistoryProjection, Job, JobEvent, due, next_wake};
+use lifeboat_core::schedule::{History, HistoryProjection, Job, JobEvent, due, next_wake};
 use lifeboat_vault::journal::{self, JournalError};
 use lifeboat_vault::lease::{FenceError, Fenced};
 use std::time::Duration;
@@ -51,8 +51,10 @@ pub(super) async fn run(
             return TermEnd::Suspended("the lease could not be renewed".to_owned());
         }
         let now = clock.now();
+        let grown = options.protection.grown(&service.name);
+        let history = History { grown, ..*projection.history() };
         if running.is_none()
-            && let Some(job) = due(&service.schedule, projection.history(), now).first().copied()
+            && let Some(job) = due(&service.schedule, &history, now).first().copied()
         {
             // G1: in the journal first.
             if let Err(error) = record(fenced, &mut projection, JobEvent::Started { job }).await {
@@ -62,7 +64,7 @@ pub(super) async fn run(
             let work = tokio::spawn(options.protection.run(&service.name, job));
             running = Some(Running { job, work });
         }
-        let until_due = next_wake(&service.schedule, projection.history(), now).duration_since(now);
+        let until_due = next_wake(&service.schedule, &history, now).duration_since(now);
         let wait = Duration::try_from(until_due).unwrap_or(Duration::ZERO).min(LOOK);
         let finished = tokio::select! {
             // A job that is due while another runs must not make this loop spin.

@@ -66,6 +66,10 @@ impl Protection for Noted {
         })
     }
 
+    fn grown(&self, _: &ServiceName) -> Option<u64> {
+        None
+    }
+
     fn run(&self, _service: &ServiceName, job: Job) -> Work<Done> {
         self.note(format!("{job:?} begins"));
         let fails = self.fails.clone();
@@ -140,6 +144,7 @@ impl World {
                     base: "0 * * * *".parse().unwrap(),
                     zone: "Europe/Berlin".parse().unwrap(),
                     prunes: true,
+                    advance: None,
                     verifies: true,
                 },
                 streams: true,

@@ -191,7 +191,7 @@ pub struct Base {
 }
 
 /// How often the newest restore point is recovered forward over archived WAL. Whichever comes first.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Advance {
     /// After this long.

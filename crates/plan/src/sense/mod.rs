@@ -96,7 +96,6 @@ pub(crate) fn check(root: &Node) -> Vec<Finding> {
     for service in plan.list("services") {
         if let Some(postgres) = service.get("postgres") {
             protection(&service, &postgres, &mut findings);
-            not_yet(postgres.get("advance"), "restore points are not recovered forward", &mut findings);
         }
     }
     not_yet(plan.get("scenarios"), "no scenario is watched for", &mut findings);
