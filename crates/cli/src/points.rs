@@ -74,6 +74,8 @@ pub struct PointView {
     pub files: u64,
     /// Layers, newest first.
     pub layers: Vec<String>,
+    /// The older point that it was recovered forward from; none if production was read.
+    pub advanced_from: Option<String>,
     /// Whether a standby was read.
     pub from_standby: bool,
     /// Whether pages carry checksums.
@@ -106,6 +108,7 @@ impl PointView {
             stored_bytes: point.stored_bytes,
             files: point.files,
             layers: point.layers,
+            advanced_from: point.advanced_from,
             from_standby: point.from_standby,
             checksums: point.checksums,
             tablespaces: point.tablespaces,

@@ -22,7 +22,7 @@ use crate::settings::{Opened, Settings};
 use crate::signals::{self, unless_stopped};
 use crate::throwaway::ThrowAway;
 use anyhow::{Context, anyhow};
-use lifeboat_base::{ByteCount, Lsn, ServiceName, Timeline, format_duration};
+use lifeboat_base::{ByteCount, ServiceName, Timeline, format_duration};
 use lifeboat_postgres::advance::{self, AdvanceOptions};
 use lifeboat_postgres::backup::{self, BackupProgress};
 use lifeboat_postgres::target::{self, Resolved, Target};
@@ -119,7 +119,7 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     let (from, advanced) =
         match advance(settings, &opened, &args.service, &args.to, timeline, &scratch).await? {
             Ok(advanced) => (advanced.from.clone(), Some(advanced)),
-            Err(NoCheckpoint { from, .. }) => (from, None),
+            Err(NoCheckpoint { from }) => (from, None),
         };
     let mut verdict = None;
     if let Some(advanced) = advanced.as_ref().filter(|_| !args.no_verify) {
@@ -157,8 +157,6 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
 pub struct NoCheckpoint {
     /// The restore point.
     pub from: String,
-    /// Where its replay begins.
-    pub start: Lsn,
 }
 
 /// Makes a restore point of the newest one that has not failed, and WAL up to production's last checkpoint.
@@ -182,9 +180,9 @@ pub async fn advance(
     let points = trusted(settings, opened, service).await?;
     let latest = target::resolve_among(&opened.vault, service, &points, to, timeline).await;
     let latest = latest.with_context(|| format!("there is no WAL of {service} to advance along"))?;
-    let (from, start) = (latest.point.id.clone(), latest.point.start);
+    let from = latest.point.id.clone();
     let Some(resolved) = target::checkpoint_before(&opened.vault, &latest).await? else {
-        return Ok(Err(NoCheckpoint { from, start }));
+        return Ok(Err(NoCheckpoint { from }));
     };
     // Known before anything is fetched.
     recovery::installation(resolved.point.major)?;

@@ -1,5 +1,6 @@
 //! Runs the real binary as a user does, against real servers and stores.
 
+mod advancing;
 mod basics;
 mod beside;
 mod corpus;

@@ -55,9 +55,10 @@ mod tests {
         assert_eq!(frames_of(40 * page, 40, &[]), []);
         assert_eq!(frames_of(40 * page, 40, &[1..3, 17..18]), [frame(0, 0b110, 0b110), frame(1, 2, 2)]);
         // Cut to five pages, of which one was written, and grown to seven.
-        assert_eq!(frames_of(7 * page, 5, &[2..3]), [frame(0, 0b110_0100, 0b100)]);
+        let written = |run: Range<u32>| vec![run];
+        assert_eq!(frames_of(7 * page, 5, &written(2..3)), [frame(0, 0b110_0100, 0b100)]);
         // Cut, and so short now: what was written behind the cut is gone.
-        assert_eq!(frames_of(3 * page, 20, &[2..20]), [frame(0, 0b100, 0b100)]);
+        assert_eq!(frames_of(3 * page, 20, &written(2..20)), [frame(0, 0b100, 0b100)]);
         assert_eq!(frames_of(100, 0, &[]), [frame(0, 1, 0)]);
         assert_eq!(frames_of(0, 0, &[]), []);
     }

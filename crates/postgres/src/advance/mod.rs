@@ -9,11 +9,14 @@
 //!   point's is stored; elsewhere its pages would not be all on the disk.
 //! - **A2 what WAL does not change is not changed.** Configuration files, and whatever else lies at the top, stay as
 //!   the older point has them: here they are a recovery's own.
-//! - **A3 the manifest comes last**, as of any backup: killed, it leaves garbage, never a lie.
+//! - **A3 stacks stay low.** Where too many layers stand on each other, the newest are folded into one before the
+//!   point is published, so that looking a page up stays cheap.
+//! - **A4 the manifest comes last**, as of any backup: killed, it leaves garbage, never a lie.
 //!
 //! Deliberately absent: the recovery itself, and proving the result; both are whole commands' work.
 
 mod changed;
+mod depth;
 
 use crate::backup::filler::{Filler, write_packs};
 use crate::backup::local::{ended, list};
@@ -28,7 +31,7 @@ use lifeboat_pgformat::{
 };
 use lifeboat_vault::Vault;
 use lifeboat_vault::layer::{
-    Changed, FRAME_BYTES, FileEntry, FileKind, FrameHash, LayerError, LayerWriter, Stack,
+    Changed, FRAME_BYTES, FileEntry, FileKind, FoldError, FrameHash, LayerError, LayerWriter, Stack, fold,
 };
 use lifeboat_vault::point::{DamagedPage, RestorePoint, Tablespace, new_id};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -75,6 +78,9 @@ pub enum AdvanceError {
     /// A tablespace that was made meanwhile.
     #[error("where production keeps a new tablespace is not to be found in the WAL")]
     Tablespace(#[source] TargetError),
+    /// The layers below (A3).
+    #[error("the newest layers were not folded into one")]
+    Fold(#[source] FoldError),
     /// Storing it.
     #[error("the new layer was not stored")]
     Stored(#[source] BackupError),
@@ -83,7 +89,7 @@ pub enum AdvanceError {
 /// Stores what a stopped server wrote to `view`, and publishes the restore point.
 ///
 /// # Errors
-/// [`AdvanceError`]; whatever was written by then is garbage that no manifest names (A3).
+/// [`AdvanceError`]; whatever was written by then is garbage that no manifest names (A4).
 pub async fn store(options: &AdvanceOptions, view: &View) -> Result<RestorePoint, AdvanceError> {
     let (vault, older) = (&options.vault, &options.resolved.point);
     let clock = vault.clock().clone();
@@ -108,10 +114,12 @@ pub async fn store(options: &AdvanceOptions, view: &View) -> Result<RestorePoint
     let writer = Arc::try_unwrap(writer).expect("the thread has ended");
     let stored = writer.finish_delta(entries).await.map_err(BackupError::Vault);
     let stored_bytes = stored.map_err(AdvanceError::Stored)?;
-    look_again(vault, &older.service, &id, stored_bytes).await.map_err(AdvanceError::Stored)?;
+    let (layers, stored_bytes) = layers(options, &id, stored_bytes, view.stack().delta_bytes()).await?;
+    look_again(vault, &older.service, &layers[0], stored_bytes).await.map_err(AdvanceError::Stored)?;
     let point = RestorePoint {
         id: id.clone(),
-        layers: std::iter::once(id.clone()).chain(older.layers.iter().cloned()).collect(),
+        layers,
+        advanced_from: Some(older.id.clone()),
         timeline: control.min_recovery_point_timeline,
         start: control.checkpoint_copy.redo,
         stop: control.min_recovery_point,
@@ -132,6 +140,29 @@ pub async fn store(options: &AdvanceOptions, view: &View) -> Result<RestorePoint
     };
     announce(vault, &point).await.map_err(AdvanceError::Stored)?;
     Ok(point)
+}
+
+/// The layers of the new point, newest first, and the bytes of the first of them: the one just written, or what it
+/// and some of those below were folded into (A3).
+async fn layers(
+    options: &AdvanceOptions,
+    id: &str,
+    stored_bytes: u64,
+    below: Vec<u64>,
+) -> Result<(Vec<String>, u64), AdvanceError> {
+    let older = &options.resolved.point;
+    let mut layers: Vec<String> =
+        std::iter::once(id.to_owned()).chain(older.layers.iter().cloned()).collect();
+    let together = depth::to_fold(stored_bytes, &below);
+    if together < 2 {
+        return Ok((layers, stored_bytes));
+    }
+    let (vault, service) = (&options.vault, &older.service);
+    let folded = new_id(vault.clock().as_ref());
+    let writer = LayerWriter::new(vault, service, folded.clone(), options.level);
+    let stored = fold(vault, service, &layers[..together], writer).await.map_err(AdvanceError::Fold)?;
+    layers.splice(..together, [folded]);
+    Ok((layers, stored))
 }
 
 async fn blocking<T: Send + 'static>(

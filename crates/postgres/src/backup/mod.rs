@@ -248,6 +248,7 @@ pub async fn run(options: &BackupOptions) -> Result<RestorePoint, BackupError> {
         major: server.cluster.major,
         segment_bytes: server.cluster.segment_bytes,
         layers: vec![id],
+        advanced_from: None,
         timeline,
         start,
         stop,

@@ -82,7 +82,11 @@ pub fn human(view: &PointView, style: &Style) -> String {
         State::Verified => Tone::Good,
         State::Failed => Tone::Bad,
     };
-    let source = if view.from_standby { "a standby" } else { "a primary" };
+    let source = match (&view.advanced_from, view.from_standby) {
+        (Some(older), _) => format!("restore point {older}, recovered forward"),
+        (None, true) => "a standby".to_owned(),
+        (None, false) => "a primary".to_owned(),
+    };
     let checksums = if view.checksums { "pages checked" } else { "pages carry no checksums: unchecked" };
     let mut out = format!("{}\n", style.paint(Tone::Strong, &view.id));
     let mut line = |name: &str, value: String| {
