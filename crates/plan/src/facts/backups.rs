@@ -215,7 +215,7 @@ pub fn retentions(document: &Document, statements: &[Statement]) -> Vec<Retentio
 /// How often: where it stands, and the longest time between two in seconds.
 #[must_use]
 pub fn frequency(text: &str) -> Option<(usize, usize, u64)> {
-    const WORDS: [(&str, u64); 35] = [
+    const WORDS: [(&str, u64); 43] = [
         ("hourly", HOUR),
         ("daily", DAY),
         ("nightly", DAY),
@@ -239,6 +239,14 @@ pub fn frequency(text: &str) -> Option<(usize, usize, u64)> {
         ("vierteljährlich", 92 * DAY),
         ("quartalsweise", 92 * DAY),
         ("jährlich", 366 * DAY),
+        ("chaque nuit", DAY),
+        ("chaque jour", DAY),
+        ("quotidien", DAY),
+        ("hebdomadaire", 7 * DAY),
+        ("mensuel", 31 * DAY),
+        ("diari", DAY),
+        ("semanal", 7 * DAY),
+        ("mensual", 31 * DAY),
         ("每季度", 92 * DAY),
         ("每年", 366 * DAY),
         ("stündlich", HOUR),

@@ -328,6 +328,9 @@ fn remark(backup: &mut Map, text: &Text, line: u32) {
     backup.tell("notes", words, line);
 }
 
+/// Words that say how long something stays.
+const KEPT: [&str; 8] = ["retention", "retain", "kept", "keep", "aufbewahr", "conserv", "保留", "gehalten"];
+
 /// What stands behind a name: `Daily, 7-day retention`.
 fn free(backup: &mut Map, value: &Text, line: u32) {
     let words = flat(value);
@@ -335,7 +338,11 @@ fn free(backup: &mut Map, value: &Text, line: u32) {
         return;
     }
     let small = words.to_lowercase();
-    let kept = ["retention", "kept", "aufbewahr", "保留"].iter().any(|word| small.contains(word));
+    let keeps = |text: &str| {
+        let small = text.to_lowercase();
+        KEPT.iter().any(|word| small.contains(word)) && durations::first(text).is_some()
+    };
+    let kept = KEPT.iter().any(|word| small.contains(word));
     let often = backups::frequency(&words).is_some();
     if often {
         when(
@@ -344,13 +351,20 @@ fn free(backup: &mut Map, value: &Text, line: u32) {
             line,
         );
     }
-    if kept && durations::first(&words).is_some() {
-        keep(backup, words.split(", ").find(|part| durations::first(part).is_some()).unwrap_or(&words), line);
+    if let Some(part) = words.split([',', ';']).map(str::trim).find(|part| kept && keeps(part)) {
+        keep(backup, part, line);
+    }
+    for part in words.split([' ', ',', ';', '(', ')']) {
+        if ["s3://", "gs://", "az://", "https://"].iter().any(|lead| part.starts_with(lead)) {
+            backup.tell("location", part, line);
+        } else if ["AES", "SSE", "KMS", "GPG"].iter().any(|lead| part.starts_with(lead)) {
+            backup.say("encryption", part, line);
+        }
     }
     if backups::speaks_of_logs(&words) && !often {
         backup.flag("continuous", line);
     }
-    if !often || words.split(' ').count() > 3 && !kept {
+    if !often || words.split(' ').count() > if kept { 8 } else { 3 } {
         backup.say("method", words, line);
     }
 }

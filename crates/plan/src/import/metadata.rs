@@ -88,19 +88,33 @@ fn sentences(import: &mut Importer<'_>, text: &str, of: u32, line: u32) {
     if import.is_in_unit(line) || !text.contains(|c: char| c.is_ascii_digit()) {
         return;
     }
-    for sentence in text.split(". ").flat_map(|part| part.split("; ")) {
+    let parts = text.split(". ").flat_map(|part| part.split("; ")).flat_map(|part| part.split(" · "));
+    let mut whole = true;
+    for sentence in parts.flat_map(|part| part.split(" | ")) {
         let small = sentence.trim().to_lowercase();
+        if let Some((key, value)) = sentence.trim().split_once(": ")
+            && OWNER.contains(&key.to_lowercase().as_str())
+            && !words::is_placeholder(value)
+        {
+            import.plan.within("metadata", of).say("owner", value.trim_end_matches('.'), line);
+            continue;
+        }
         let leads = |words: &[&str]| words.iter().any(|word| small.starts_with(word));
         let key = if leads(&["next review", "review due"]) {
             "nextReview"
         } else if leads(&["reviewed on", "last reviewed", "last updated", "updated on", "last review"]) {
             "reviewed"
         } else {
+            whole = false;
             continue;
         };
         if let Some((date, ..)) = crate::facts::dates::find(sentence) {
             import.plan.within("metadata", of).say(key, date.to_string(), line);
         }
+    }
+    // All that the line says is known.
+    if whole && text.contains([':', '：']) {
+        import.took(line, line);
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Importer;
 use super::draft::{Draft, Map};
 use super::outline::{self, Piece, What};
+use super::topics::Topic;
 use super::words::{interval, label};
 use crate::document::Text;
 use crate::facts::objectives::{self, Metric, Scope};
@@ -23,9 +24,9 @@ pub(super) fn of_all(import: &mut Importer<'_>) {
     for objective in &facts.objectives {
         let line = objective.place.line;
         let name = match &objective.scope {
-            Scope::Everything => None,
+            // What stands in a scenario is passed over below.
+            Scope::Everything | Scope::Scenario(_) => None,
             Scope::Named(name) => Some(name.clone()),
-            Scope::Scenario(_) => continue,
         };
         if import.is_in_unit(line) {
             continue;
@@ -46,6 +47,11 @@ pub(super) fn of_all(import: &mut Importer<'_>) {
         put(target, objective.metric, Some(objective.high_s), more.then_some(whole.as_str()), line);
         import.took(line, line);
     }
+    for statement in &facts.statements {
+        if import.topic(statement.section) == Topic::Objectives {
+            pairs(import, statement);
+        }
+    }
     for worded in objectives::worded(facts.document, &facts.statements) {
         let line = worded.place.line;
         if import.is_in_unit(line) {
@@ -55,6 +61,24 @@ pub(super) fn of_all(import: &mut Importer<'_>) {
         put(target, worded.metric, None, Some(&worded.words), line);
         import.took(line, line);
         import.miss(line, format!("`{}` is no duration; it is kept in words", worded.words));
+    }
+}
+
+/// `Tier 1: RTO 1 hour, RPO 15 minutes`
+fn pairs(import: &mut Importer<'_>, statement: &Statement) {
+    let Some(name) = statement.key.as_ref().map(outline::flat) else { return };
+    if matches!(statement.form, Form::Cell { .. }) || !objectives::metrics(&name).0.is_empty() {
+        return;
+    }
+    let line = statement.place().line;
+    let value = outline::flat(&statement.value);
+    for part in value.split([',', ';', '/', '·', '|']) {
+        let span = crate::facts::durations::first(part);
+        if let (&[metric], Some(span)) = (&objectives::metrics(part).0[..], span) {
+            let target = target(import, Some(&name), metric, line);
+            put(target, metric, Some(span.high_s), None, line);
+            import.took(line, line);
+        }
     }
 }
 
@@ -140,9 +164,11 @@ fn target<'m>(import: &'m mut Importer<'_>, name: Option<&str>, metric: Metric, 
 
 /// All that the statement says whose duration stands on this line.
 fn whole_value(import: &Importer<'_>, line: u32, words: &str) -> String {
-    let statements = import.facts.statements.iter();
-    let mut of_line =
-        statements.filter(|statement| statement.value.whole().line == line || statement.place().line == line);
+    // Statements stand in the order of their lines.
+    let statements = &import.facts.statements;
+    let from = statements
+        .partition_point(|statement| statement.value.whole().line.max(statement.place().line) < line);
+    let mut of_line = statements[from..].iter().take(100);
     of_line
         .find(|statement| statement.value.plain().contains(words))
         .map_or_else(|| words.to_owned(), |statement| outline::flat(&statement.value))

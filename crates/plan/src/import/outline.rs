@@ -150,6 +150,13 @@ pub(super) fn code_of<'a>(facts: &'a Facts<'_>, number: usize, code: &'a Code) -
     if is_data { What::Entries(data(code)) } else { What::Code(code) }
 }
 
+/// The commands in the running text of a block.
+pub(super) fn inline<'a>(facts: &'a Facts<'_>, block: usize) -> Vec<&'a Snippet> {
+    let at = facts.snippets.partition_point(|snippet| snippet.block < block);
+    let of_block = facts.snippets[at..].iter().take_while(|snippet| snippet.block == block);
+    of_block.filter(|snippet| snippet.inline).collect()
+}
+
 pub(super) fn snippet<'a>(facts: &'a Facts<'_>, block: usize) -> Option<&'a Snippet> {
     let at = facts.snippets.partition_point(|snippet| snippet.block < block);
     facts.snippets[at..].iter().take_while(|snippet| snippet.block == block).find(|snippet| !snippet.inline)
@@ -253,19 +260,28 @@ fn close<'a>(open: &mut Vec<(usize, bool, Entry<'a>)>, done: &mut Vec<Entry<'a>>
     }
 }
 
+/// `**Incident manager** – Dana Reyes`: bold words, a dash, and what is said of them.
+fn dashed(text: &Text) -> Option<(Option<Text>, Text)> {
+    let (from, to) = text.strong().next().filter(|(from, _)| *from == 0)?;
+    let rest = text.plain().get(to..)?;
+    let sign = rest.trim_start().chars().next().filter(|c| matches!(c, '-' | '–' | '—'))?;
+    let at = to + rest.find(sign)? + sign.len_utf8();
+    let spaced = text.plain()[at..].starts_with(' ');
+    spaced.then(|| (Some(text.part(from, to)), text.part(at, text.plain().len())))
+}
+
 /// An item of a list with all that is inside it.
 fn entry<'a>(blocks: &[(usize, &'a Block)], number: usize, block: &'a Block, depth: usize) -> Entry<'a> {
     let Kind::Item(item) = &block.kind else { return Entry::default() };
     let first = item.text.lines().into_iter().next().unwrap_or_default();
-    let (key, mut value) = split(&first);
+    let (key, mut value) = dashed(&first).unwrap_or_else(|| split(&first));
     if key.is_none() {
         value = item.text.clone();
     } else if item.text.plain().contains('\n') {
-        value = item
-            .text
-            .part(item.text.plain().find([':', '：']).map_or(0, |at| at + 1), item.text.plain().len());
-        value = value
-            .part(value.plain().len() - value.plain().trim_start_matches('：').len(), value.plain().len());
+        let whole = item.text.plain();
+        let from =
+            if value.is_empty() { first.plain().len() } else { whole.find(value.plain()).unwrap_or(0) };
+        value = item.text.part(from, whole.len());
     }
     let mut entry = Entry {
         line: block.place.line,

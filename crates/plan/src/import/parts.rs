@@ -143,6 +143,17 @@ pub(super) fn jump(text: &str) -> Option<u64> {
     })
 }
 
+/// The number of a step that is told in prose: `Step 3: promote the standby`.
+pub(super) fn counted(text: &str) -> Option<u64> {
+    const LEADS: [&str; 6] = ["step ", "schritt ", "étape ", "paso ", "步骤", "第"];
+    let small = text.to_lowercase();
+    let rest = LEADS.iter().find_map(|lead| small.strip_prefix(lead))?.trim_start();
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let behind = rest[digits..].trim_start_matches('步').trim_start();
+    let signed = behind.starts_with([':', '：', '.', ')', '-', '–', '—', '、']);
+    if signed { rest[..digits].parse().ok() } else { None }
+}
+
 /// The grade that a word stands for.
 pub(super) fn grade(words: &str) -> Option<&'static str> {
     const GRADES: [(&str, &[&str]); 4] = [

@@ -139,7 +139,8 @@ fn people<'a>(import: &mut Importer<'a>, at: usize, pieces: Vec<Piece<'a>>, role
 
 fn table(import: &mut Importer<'_>, table: &Table, roles: bool) {
     let head = table.header.first().map(|head| head.plain().to_lowercase()).unwrap_or_default();
-    let of_roles = roles
+    let vendors = ["vendor", "service", "provider", "company", "supplier", "anbieter", "供应商"];
+    let of_roles = roles && !vendors.iter().any(|word| head.contains(word))
         || ["role", "function", "position", "rolle", "funktion", "角色", "职"]
             .iter()
             .any(|word| head.contains(word));
@@ -248,24 +249,38 @@ pub(super) fn said(
         return;
     }
     let map = entry_of(import, name, is_role, line);
-    let parts: Vec<&str> = words.split(", ").collect();
-    let kinds = parts.iter().all(|part| is_email(part) || is_phone(part) || is_placeholder(part));
-    if kinds {
-        let mut missing = Vec::new();
+    // `(backup: Lee Wong)`
+    let last = words.trim_end().strip_suffix(')').and_then(|text| text.rsplit_once(" ("));
+    let (words, aside) = match last {
+        Some((before, aside)) => (before.trim().to_owned(), Some(aside.to_owned())),
+        None => (words, None),
+    };
+    let deputy = aside.as_deref().and_then(|aside| {
+        let (key, value) = aside.split_once(':')?;
+        (is_role && column(key) == Some("deputy")).then(|| value.trim().to_owned())
+    });
+    let words = if deputy.is_none() && aside.is_some() { flat(value) } else { words };
+    let parts: Vec<&str> = words.split(", ").map(str::trim).collect();
+    let reaches = |part: &&str| is_email(part) || is_phone(part);
+    let mut missing = Vec::new();
+    if parts.iter().any(|part| reaches(&part)) {
         for part in parts {
             if is_placeholder(part) {
                 missing.push(part.to_owned());
-            } else {
+            } else if reaches(&part) || !map.say("person", part, line) {
                 reached(map, part, line);
             }
-        }
-        for part in missing {
-            import.miss(line, format!("{name} cannot be reached so: `{part}` is a placeholder"));
         }
     } else if is_role && !words.starts_with(['#', '+']) {
         map.say("person", words, line);
     } else {
         reached(map, &words, line);
+    }
+    if let Some(deputy) = deputy {
+        map.say("deputy", deputy, line);
+    }
+    for part in missing {
+        import.miss(line, format!("{name} cannot be reached so: `{part}` is a placeholder"));
     }
 }
 

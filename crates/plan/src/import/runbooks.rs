@@ -3,11 +3,11 @@
 use super::Importer;
 use super::draft::{Draft, Map};
 use super::outline::{self, Entry, Piece, What, flat};
-use super::parts::{Part, goes_on, grade, jump, metric, part};
+use super::parts::{Part, counted, goes_on, grade, jump, metric, part};
 use super::script::{self, Chunk};
 use super::variables::Variables;
 use super::words::{self, condition};
-use crate::document::{Kind, Text};
+use crate::document::{Kind, Table, Text};
 use crate::facts::commands::Snippet;
 use crate::facts::statements::split;
 use crate::values::EnvironmentName;
@@ -31,6 +31,8 @@ struct Step {
 #[derive(Debug, Default)]
 pub(super) struct Book {
     pub about: Map,
+    /// What leads in to the commands that follow: their name, its line and its number.
+    lead: Option<(String, u32, Option<u64>)>,
     steps: Vec<Step>,
     variables: Variables,
 }
@@ -64,7 +66,13 @@ pub(super) fn unit(import: &mut Importer<'_>, section: usize, parts: &[usize], i
         let about = import.breadcrumbs(section);
         book.about.say("description", about, line);
     }
+    let is_scenario = is_scenario
+        || ["symptoms", "impact", "severity", "examples", "objectives"]
+            .iter()
+            .any(|key| book.about.get(key).is_some());
+    let outer = std::mem::replace(&mut import.is_scenario, is_scenario);
     let runbook = book.finish(import, &name, line);
+    import.is_scenario = outer;
     if is_scenario {
         let mut scenario = Map::default();
         let label = import.scenario_names.take(&name, "scenario");
@@ -103,6 +111,9 @@ impl Book {
     fn pieces(&mut self, import: &mut Importer<'_>, pieces: Vec<Piece<'_>>, role: Option<Part>) {
         for piece in pieces {
             import.took(piece.line, piece.last_line);
+            if !matches!(piece.what, What::Shell(_) | What::Code(_)) {
+                self.led();
+            }
             match piece.what {
                 What::Prose(text) => self.prose(import, text, role),
                 What::Entries(entries) => {
@@ -110,23 +121,81 @@ impl Book {
                         self.entry(import, entry, role);
                     }
                 }
-                What::Shell(snippet) => self.commands(import, snippet, None, None, None),
-                What::Table(table) => {
-                    let header: Vec<String> = table.header.iter().map(flat).collect();
-                    for row in &table.rows {
-                        let line = row.first().map_or(piece.line, |cell| cell.whole().line);
-                        let cells = header.iter().zip(row).filter(|(_, cell)| !cell.is_empty());
-                        let cells: Vec<String> =
-                            cells.map(|(head, cell)| format!("{head}: {}", flat(cell))).collect();
-                        let is_step = header.iter().any(|head| matches!(part(head), Some(Part::Steps)));
-                        match role {
-                            Some(Part::Steps) => self.manual(None, &cells.join("\n"), line),
-                            None if is_step => self.manual(None, &cells.join("\n"), line),
-                            _ => self.about.tell("notes", cells.join("; "), line),
+                What::Shell(snippet) => match self.lead.take() {
+                    Some((title, _, number)) => {
+                        let (only_if, name) = condition(&title);
+                        self.commands(import, snippet, Some(&name), only_if.as_deref(), number);
+                    }
+                    None => self.commands(import, snippet, None, None, None),
+                },
+                What::Table(table) => self.table(table, role, piece.line),
+                What::Code(code) => {
+                    let lead = self.lead.take();
+                    let prints = |text: &String| {
+                        let small = text.to_lowercase();
+                        ["expect", "output", "should see", "should look", "ausgabe", "输出"]
+                            .iter()
+                            .any(|word| small.contains(word))
+                    };
+                    match (&lead, self.steps.last_mut()) {
+                        (Some((text, line, _)), Some(step)) if prints(text) => {
+                            step.map.say("verify", format!("It prints:\n{}", code.text().trim_end()), *line);
+                        }
+                        _ => {
+                            let name = lead.as_ref().map(|(name, ..)| name.as_str());
+                            self.other_code(&code.language, &code.text(), name, piece.line);
                         }
                     }
                 }
-                What::Code(code) => self.other_code(&code.language, &code.text(), None, piece.line),
+            }
+        }
+        self.led();
+    }
+
+    /// A table of steps, with a column of commands or without; or of remarks.
+    fn table(&mut self, table: &Table, role: Option<Part>, first: u32) {
+        let header: Vec<String> = table.header.iter().map(flat).collect();
+        let is_command = |head: &str| {
+            let small = head.to_lowercase();
+            ["command", "befehl", "commande", "comando", "命令"].iter().any(|word| small.contains(word))
+        };
+        let command = header.iter().position(|head| is_command(head));
+        let is_step = role == Some(Part::Steps)
+            || role.is_none()
+                && header.iter().any(|head| part(head) == Some(Part::Steps) || is_command(head));
+        for row in &table.rows {
+            let line = row.first().map_or(first, |cell| cell.whole().line);
+            let run = command.and_then(|at| row.get(at)).map(flat).filter(|run| !run.is_empty());
+            let says = header.iter().zip(row).enumerate();
+            let says =
+                says.filter(|(at, (_, cell))| !cell.is_empty() && (run.is_none() || Some(*at) != command));
+            let cells: Vec<String> =
+                says.map(|(_, (head, cell))| format!("{head}: {}", flat(cell))).collect();
+            match run.filter(|_| is_step) {
+                Some(run) => {
+                    let is_check = script::looks(&run);
+                    let chunk = Chunk { line, run: Some(run), is_check, ..Chunk::default() };
+                    let mut step = self.of_chunk(&chunk);
+                    step.map.say("description", cells.join("; "), line);
+                    self.steps.push(step);
+                }
+                None if is_step => self.manual(None, &cells.join("\n"), line),
+                None => self.about.tell("notes", cells.join("; "), line),
+            }
+        }
+    }
+
+    /// What led in to nothing is for a person to do.
+    fn led(&mut self) {
+        if let Some((text, line, number)) = self.lead.take() {
+            let (only_if, text) = condition(&text);
+            let from = self.steps.len();
+            self.manual(None, &text, line);
+            if let Some(step) = self.steps.get_mut(from) {
+                step.number = number;
+                if let Some(when) = only_if {
+                    step.map.say("onlyIf", when, line);
+                }
             }
         }
     }
@@ -151,6 +220,20 @@ impl Book {
 
     fn prose(&mut self, import: &mut Importer<'_>, text: &Text, role: Option<Part>) {
         let lines = text.lines();
+        let whole = flat(text);
+        let number = counted(&whole);
+        let described =
+            self.about.get("description").is_some() || !self.steps.is_empty() || import.is_scenario;
+        let leads_in = whole.ends_with([':', '：']) && described && matches!(role, None | Some(Part::Steps));
+        if number.is_some() || leads_in {
+            let name = if number.is_some() {
+                words::unnumbered(&whole)
+            } else {
+                whole.trim_end_matches([':', '：'])
+            };
+            self.lead = Some((name.to_owned(), text.whole().line, number));
+            return;
+        }
         let keyed = lines
             .iter()
             .any(|line| split(line).0.is_some_and(|key| part(key.plain()).is_some() || metric(&key)));
@@ -324,28 +407,27 @@ impl Book {
 
     /// An item without a fence: commands in its text, or something for a person to do.
     fn by_hand(&mut self, import: &mut Importer<'_>, entry: &Entry<'_>, name: &str, titled: bool) {
-        let inline: Vec<&Snippet> = if entry.is_data {
-            Vec::new()
-        } else {
-            import
-                .facts
-                .snippets
-                .iter()
-                .filter(|snippet| snippet.inline && snippet.block == entry.block)
-                .collect()
-        };
+        let inline: Vec<&Snippet> =
+            if entry.is_data { Vec::new() } else { outline::inline(import.facts, entry.block) };
         let line = entry.line;
         if !inline.is_empty() && entry.below.is_empty() {
             let runs: Vec<String> =
                 inline.iter().map(|snippet| snippet.code.text().trim().to_owned()).collect();
             let lead = entry.key.as_ref().map(flat).unwrap_or_else(|| name.to_owned());
             let (_, lead) = condition(&lead);
+            let whole = entry.whole();
+            let behind = runs
+                .first()
+                .and_then(|run| whole.strip_prefix(run.as_str()))
+                .map(|rest| rest.trim().to_owned());
             for (at, (snippet, run)) in inline.iter().zip(&runs).enumerate() {
                 let chunk = script::chunks(snippet, &[]).into_iter().next().unwrap_or_default();
                 let chunk = Chunk { line, comments: Vec::new(), run: Some(run.clone()), ..chunk };
                 let mut step = self.of_chunk(&chunk);
-                if at == 0 {
-                    step.map.say("name", &lead, line);
+                match &behind {
+                    Some(rest) if at == 0 => _ = step.map.say("verify", rest, line),
+                    None if at == 0 => _ = step.map.say("name", &lead, line),
+                    _ => {}
                 }
                 self.steps.push(step);
             }
@@ -544,27 +626,44 @@ impl Book {
             let Some(id) = step.leads_to.and_then(|number| ids.get(&number)) else { continue };
             let Some(text) = step.map.text_of("manual").map(str::to_owned) else { continue };
             let when = step.map.text_of("onlyIf").map_or_else(|| "Yes".to_owned(), words::capital);
-            let when = when
-                .split([',', '→'])
-                .next()
-                .unwrap_or(&when)
-                .split(" -> ")
-                .next()
-                .unwrap_or_default()
-                .trim()
-                .to_owned();
-            let when = if when.is_empty() { "Yes".to_owned() } else { when };
-            step.map.entries.retain(|(key, _)| key != "manual" && key != "onlyIf");
+            let named = step.map.text_of("name").map(str::to_owned);
             let line = step.line;
+            let branches: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("- ")).collect();
+            let mut options = Vec::new();
+            let mut option = |when: &str, to: Option<&String>| {
+                let when = when
+                    .split([',', '→', ':'])
+                    .next()
+                    .unwrap_or(when)
+                    .split(" -> ")
+                    .next()
+                    .unwrap_or_default()
+                    .trim();
+                let mut choice = Map::default();
+                choice.say("when", if when.is_empty() { "Yes" } else { when }, line);
+                if let Some(id) = to {
+                    choice.say("step", id, line);
+                }
+                options.push(Draft::map(choice, line));
+            };
+            let question = match named.filter(|_| branches.len() > 1) {
+                Some(name) => {
+                    branches
+                        .iter()
+                        .for_each(|text| option(text, jump(text).and_then(|number| ids.get(&number))));
+                    step.map.entries.retain(|(key, _)| key != "name");
+                    name
+                }
+                None => {
+                    option(&when, Some(id));
+                    option("Otherwise", None);
+                    text
+                }
+            };
+            step.map.entries.retain(|(key, _)| key != "manual" && key != "onlyIf");
             let choose = step.map.within("choose", line);
-            choose.say("question", text, line);
-            let mut yes = Map::default();
-            yes.say("when", when, line);
-            yes.say("step", id, line);
-            choose.add("options", Draft::map(yes, line));
-            let mut no = Map::default();
-            no.say("when", "Otherwise", line);
-            choose.add("options", Draft::map(no, line));
+            choose.say("question", question, line);
+            options.into_iter().for_each(|option| choose.add("options", option));
         }
         out
     }

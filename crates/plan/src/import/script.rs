@@ -180,6 +180,11 @@ fn parsed(text: &str) -> Script {
     script
 }
 
+/// Whether a text is commands that only look.
+pub(super) fn looks(text: &str) -> bool {
+    changes_nothing(&parsed(text))
+}
+
 /// The last statement that shares the shell's state with the one at `first`.
 fn shared(statements: &[Statement], first: usize) -> usize {
     let mut last = first;

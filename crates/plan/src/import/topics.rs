@@ -85,7 +85,10 @@ const WEAK: &[(&[&str], Topic)] = &[
         &["complian", "regulat", "auditing", "record keeping", "datenschutz", "合规", "合規"],
         Topic::Compliance,
     ),
-    (&["objective", "rto", "rpo", "targets", "ziele", "目标", "目標"], Topic::Objectives),
+    (
+        &["objective", "objectif", "objetivo", "rto", "rpo", "targets", "ziele", "目标", "目標"],
+        Topic::Objectives,
+    ),
     (
         &[
             "document maintenance",
@@ -116,7 +119,23 @@ const WEAK: &[(&[&str], Topic)] = &[
         Topic::Scenarios,
     ),
     (
-        &["test", "drill", "exercise", "validation", "rehears", "übung", "演练", "演練", "测试", "測試"],
+        &[
+            "test",
+            "drill",
+            "game day",
+            "gameday",
+            "tabletop",
+            "exercice",
+            "simulacro",
+            "exercise",
+            "validation",
+            "rehears",
+            "übung",
+            "演练",
+            "演練",
+            "测试",
+            "測試",
+        ],
         Topic::Testing,
     ),
     (
@@ -143,6 +162,7 @@ const WEAK: &[(&[&str], Topic)] = &[
             "snapshot",
             "datensicherung",
             "sicherung",
+            "sauvegarde",
             "respaldo",
             "备份",
             "備份",
