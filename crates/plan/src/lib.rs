@@ -19,6 +19,7 @@
 //! Deliberately absent: reading files (the caller's, also what is not UTF-8), and knowing actions,
 //! stores or servers. The one thing that is looked up outside is the machine's time-zone database.
 
+mod diff;
 pub mod document;
 pub mod facts;
 mod finding;
@@ -41,6 +42,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use diff::{Difference, What, diff};
 pub use finding::{Code, Finding, Severity, nearest, render};
 pub use model::*;
 pub use schema::schema;

@@ -30,6 +30,11 @@ fn a_document_becomes_a_plan_that_loads_shows_and_follows_it() {
     let report = world.run(&["plan", "import", "DR.md", "--report"]).expect(0).stdout;
     assert!(report.contains("Runbook 1: Restart"), "{report}");
 
+    std::fs::write(world.path("other.yaml"), plan.replace("rto: 4h", "rto: 2h")).unwrap();
+    let differs = world.run(&["plan", "diff", "plan.yaml", "other.yaml"]).expect(1).stdout;
+    assert_eq!(differs, "~ RTO of objectives: 4h → 2h (shorter)\n");
+    world.run(&["plan", "diff", "plan.yaml", "plan.yaml"]).expect(0);
+
     // People and the document change different things, then the same.
     std::fs::write(world.path("plan.yaml"), plan.replace("owner: Ada}", "owner: Grace}    # since May"))
         .unwrap();

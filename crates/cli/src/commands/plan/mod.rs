@@ -1,6 +1,7 @@
 //! `lifeboat plan`: everything that is wrong with a plan, what a plan may say, and what a recovery document says that
 //! would go wrong.
 
+mod diff;
 mod import;
 mod lint;
 mod show;
@@ -23,6 +24,13 @@ pub enum Command {
     },
     /// Find what would go wrong on the day with a recovery document (Markdown) or a plan
     Lint(lint::Arguments),
+    /// Say in words what changed from one plan to another
+    Diff {
+        /// The plan as it was.
+        from: PathBuf,
+        /// The plan as it is.
+        to: PathBuf,
+    },
     /// Turn a recovery document (Markdown) into a plan, or bring a plan up to date with it
     Import(import::Arguments),
     /// Show a plan as a person reads it
@@ -51,6 +59,7 @@ pub fn run(settings: &Settings, command: &Command) -> anyhow::Result<Exit> {
     match command {
         Command::Check { file } => check(settings, file.clone()),
         Command::Lint(arguments) => lint::run(settings, arguments),
+        Command::Diff { from, to } => diff::run(settings, from, to),
         Command::Import(arguments) => import::run(settings, arguments),
         Command::Show { file } => show::run(settings, file.clone()),
         Command::Schema => {

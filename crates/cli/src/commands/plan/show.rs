@@ -9,10 +9,11 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+/// A plan that can be used, and the name of its file.
 #[derive(Serialize)]
-struct Shown {
-    file: String,
-    plan: Plan,
+pub(super) struct Shown {
+    pub(super) file: String,
+    pub(super) plan: Plan,
 }
 
 /// Runs it.
@@ -20,23 +21,33 @@ struct Shown {
 /// # Errors
 /// If the plan cannot be read, or is none.
 pub fn run(settings: &Settings, file: Option<PathBuf>) -> anyhow::Result<Exit> {
-    let (path, text) = read(settings, file)?;
-    let file = path.display().to_string();
-    let plan = lifeboat_plan::load(&text).map_err(|findings| {
-        let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
-        crate::failure::guided(
-            anyhow!(
-                "{file} is no plan that can be used: {errors} error{}",
-                if errors == 1 { "" } else { "s" }
-            ),
-            format!("`lifeboat plan check {file}` shows what is wrong"),
-        )
-    })?;
-    let shown = Shown { file, plan: plan.plan };
+    let shown = load(settings, file)?;
     settings
         .output
         .result("plan.show", &shown, |style| Page { style, out: String::new() }.plan(&shown.plan))?;
     Ok(Exit::Good)
+}
+
+/// The plan of that file, else the one that is used.
+///
+/// # Errors
+/// If it cannot be read, or is none.
+pub(super) fn load(settings: &Settings, file: Option<PathBuf>) -> anyhow::Result<Shown> {
+    let (path, text) = read(settings, file)?;
+    let file = path.display().to_string();
+    match lifeboat_plan::load(&text) {
+        Ok(loaded) => Ok(Shown { file, plan: loaded.plan }),
+        Err(findings) => {
+            let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+            Err(crate::failure::guided(
+                anyhow!(
+                    "{file} is no plan that can be used: {errors} error{}",
+                    if errors == 1 { "" } else { "s" }
+                ),
+                format!("`lifeboat plan check {file}` shows what is wrong"),
+            ))
+        }
+    }
 }
 
 struct Page<'a> {
