@@ -263,7 +263,7 @@ pub(super) fn said(
     let parts: Vec<&str> = words.split(", ").map(str::trim).collect();
     let reaches = |part: &&str| is_email(part) || is_phone(part);
     let mut missing = Vec::new();
-    if parts.iter().any(|part| reaches(&part)) {
+    if parts.iter().any(reaches) {
         for part in parts {
             if is_placeholder(part) {
                 missing.push(part.to_owned());
