@@ -109,7 +109,9 @@ pub(super) fn loose(
 
 impl Book {
     fn pieces(&mut self, import: &mut Importer<'_>, pieces: Vec<Piece<'_>>, role: Option<Part>) {
-        for piece in pieces {
+        let mut pieces = pieces.into_iter().peekable();
+        while let Some(piece) = pieces.next() {
+            let before_commands = matches!(pieces.peek(), Some(Piece { what: What::Shell(_), .. }));
             import.took(piece.line, piece.last_line);
             if !matches!(piece.what, What::Shell(_) | What::Code(_)) {
                 self.led();
@@ -117,8 +119,16 @@ impl Book {
             match piece.what {
                 What::Prose(text) => self.prose(import, text, role),
                 What::Entries(entries) => {
-                    for entry in &entries {
-                        self.entry(import, entry, role);
+                    for (at, entry) in entries.iter().enumerate() {
+                        let leads_in = before_commands && at + 1 == entries.len() && entry.below.is_empty();
+                        match entry
+                            .key
+                            .as_ref()
+                            .filter(|_| leads_in && entry.value.is_empty() && entry.inside.is_empty())
+                        {
+                            Some(key) => self.lead = Some((flat(key), entry.line, entry.number)),
+                            None => self.entry(import, entry, role),
+                        }
                     }
                 }
                 What::Shell(snippet) => match self.lead.take() {
