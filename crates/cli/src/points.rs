@@ -5,9 +5,9 @@ use crate::journal::{Verdict, verdicts};
 use crate::settings::Opened;
 use anyhow::{Context, anyhow, bail};
 use jiff::Timestamp;
-use lifeboat_base::{Lsn, ServiceName, SystemId, Timeline};
+use lifeboat_base::{Lsn, ServiceName, SystemId, Timeline, error_chain};
 use lifeboat_vault::Vault;
-use lifeboat_vault::point::{self, DamagedPage, RestorePoint, Tablespace};
+use lifeboat_vault::point::{self, DamagedPage, PointError, RestorePoint, Tablespace};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -117,14 +117,36 @@ impl PointView {
     }
 }
 
-/// The restore points of a service, oldest first.
+/// What is known of a service's restore points.
+pub struct Known {
+    /// Those that can be read, oldest first.
+    pub points: Vec<RestorePoint>,
+    /// The same, as they are shown.
+    pub views: Vec<PointView>,
+    /// What is said of those that cannot.
+    pub unread: Vec<String>,
+}
+
+/// The restore points of a service.
 ///
 /// # Errors
 /// If the vault does not answer.
-pub async fn of_service(vault: &Vault, service: &ServiceName) -> anyhow::Result<Vec<PointView>> {
-    let points = point::list(&vault.as_seen(), service).await.context("restore points cannot be listed")?;
+pub async fn of_service(vault: &Vault, service: &ServiceName) -> anyhow::Result<Known> {
+    let listed = point::list_readable(&vault.as_seen(), service).await;
+    let (points, unread) = listed.context("restore points cannot be listed")?;
     let verdicts = verdicts(vault, service).await?;
-    Ok(points.iter().map(|point| PointView::new(point, verdicts.get(&point.id))).collect())
+    let views = points.iter().map(|point| PointView::new(point, verdicts.get(&point.id))).collect();
+    let unread = unread.iter().map(|(id, error)| unreadable(id, error)).collect();
+    Ok(Known { points, views, unread })
+}
+
+/// What is said of a restore point whose manifest cannot be read.
+#[must_use]
+pub fn unreadable(id: &str, error: &PointError) -> String {
+    format!(
+        "restore point {id} cannot be read and is left out ({}): `lifeboat vault check --repair` heals it from a copy that has it whole",
+        error_chain(error)
+    )
 }
 
 /// The services that the plan protects, and then those that only the vault has something of.
@@ -219,14 +241,24 @@ pub async fn find(opened: &Opened, id: &str) -> anyhow::Result<RestorePoint> {
     };
     let mut found = Vec::new();
     for service in services {
-        let points = point::list(&opened.vault.as_seen(), &service)
-            .await
-            .context("restore points cannot be listed")?;
+        let listed = point::list_readable(&opened.vault.as_seen(), &service).await;
+        let (points, unread) = listed.context("restore points cannot be listed")?;
         let mut points: Vec<_> =
             points.into_iter().filter(|point| id == LATEST || point.id.starts_with(id)).collect();
         if id == LATEST {
             points.sort_by_key(|point| point.finished);
             points.drain(..points.len().saturating_sub(1));
+        }
+        // Their names sort by time: what was asked for may be one that cannot be read.
+        let is_meant = |name: &str| match points.last() {
+            newest if id == LATEST => newest.is_none_or(|newest| name > newest.id.as_str()),
+            _ => name.starts_with(id),
+        };
+        if let Some((name, error)) = unread.into_iter().find(|(name, _)| is_meant(name)) {
+            let what = anyhow::Error::new(error).context(format!("restore point {name} cannot be read"));
+            return Err(what).next(
+                "`lifeboat vault check --repair` heals it from a copy that has it whole; `lifeboat backup list` shows the others",
+            );
         }
         found.extend(points);
     }

@@ -105,12 +105,25 @@ pub(crate) fn spans(line: &Line, points: &[RestorePoint]) -> Vec<Span> {
     spans
 }
 
-/// The window of a service, a part for each line of history; the newest line comes last.
+/// The window of a service, a part for each line of history; the newest line comes last. Restore points that cannot be
+/// read are left out.
 ///
 /// # Errors
 /// [`WindowError`].
 pub async fn window(vault: &Vault, service: &ServiceName) -> Result<Vec<Window>, WindowError> {
-    let points = point::list(vault, service).await.map_err(WindowError::Points)?;
+    let (points, _) = point::list_readable(vault, service).await.map_err(WindowError::Points)?;
+    window_of(vault, service, &points).await
+}
+
+/// The same, for who has read the restore points already.
+///
+/// # Errors
+/// [`WindowError`].
+pub async fn window_of(
+    vault: &Vault,
+    service: &ServiceName,
+    points: &[RestorePoint],
+) -> Result<Vec<Window>, WindowError> {
     let mut windows = Vec::new();
     for cluster in wal::clusters(vault, service).await.map_err(WindowError::Wal)? {
         let system = cluster.system_id;

@@ -636,8 +636,10 @@ impl Copies {
     /// Lists the objects below `prefix` whose names come after `offset`.
     pub async fn list_after(&self, prefix: &str, offset: Option<&str>) -> Listing {
         let mut listing = Listing::default();
-        for (index, copy) in self.copies.iter().enumerate() {
-            match copy.list(prefix, offset).await {
+        let lists = self.copies.iter().map(|copy| copy.list(prefix, offset));
+        let lists = futures::future::join_all(lists).await;
+        for (index, (copy, listed)) in self.copies.iter().zip(lists).enumerate() {
+            match listed {
                 Ok(found) => {
                     for meta in found {
                         let listed = listing.objects.entry(meta.location.to_string());

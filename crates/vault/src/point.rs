@@ -6,9 +6,13 @@
 //! - **P2 immutable.** What becomes of a point later (verified, failed, pruned) is in the journal.
 
 use crate::{Reach, ReadError, Vault, WriteError, names, seal};
+use futures::StreamExt;
 use jiff::Timestamp;
 use lifeboat_base::{Clock, Lsn, RandomId, ServiceName, SystemId, Timeline};
 use serde::{Deserialize, Serialize};
+
+/// Manifests that are read side by side; each is a few KiB.
+const READ_AHEAD: usize = 16;
 
 /// A backup, or what an advance made: a stack of layers and where recovery starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,20 +193,54 @@ pub async fn read(vault: &Vault, service: &ServiceName, id: &str) -> Result<Rest
     serde_json::from_slice(&bytes).map_err(|source| PointError::Malformed { name, source })
 }
 
-/// All restore points of a service, oldest first.
+/// All restore points of a service, oldest first; one that cannot be read is an error: who deletes must know of all.
 ///
 /// # Errors
 /// [`PointError`].
 pub async fn list(vault: &Vault, service: &ServiceName) -> Result<Vec<RestorePoint>, PointError> {
+    let (points, unread) = read_all(vault, service).await?;
+    match unread.into_iter().next() {
+        Some((_, error)) => Err(error),
+        None => Ok(points),
+    }
+}
+
+/// The restore points of a service that can be read, oldest first, and the names of those that cannot, with why: one
+/// manifest that is damaged takes none of the others from who restores.
+///
+/// # Errors
+/// [`PointError::Silent`].
+pub async fn list_readable(
+    vault: &Vault,
+    service: &ServiceName,
+) -> Result<(Vec<RestorePoint>, Vec<(String, PointError)>), PointError> {
+    let (points, mut unread) = read_all(vault, service).await?;
+    // Pruned since it was listed.
+    unread.retain(|(_, error)| !matches!(error, PointError::Unknown { .. }));
+    Ok((points, unread))
+}
+
+async fn read_all(
+    vault: &Vault,
+    service: &ServiceName,
+) -> Result<(Vec<RestorePoint>, Vec<(String, PointError)>), PointError> {
     let listing = vault.copies().list(&names::points(service)).await;
     if !listing.is_complete {
         return Err(PointError::Silent { service: service.clone() });
     }
-    let mut points = Vec::new();
-    for name in listing.objects.keys() {
-        let id = name.rsplit('/').next().unwrap_or_default();
-        points.push(read(vault, service, id).await?);
+    let ids = listing.objects.into_keys().map(|name| name.rsplit('/').next().unwrap_or_default().to_owned());
+    let reads = ids.map(|id| async move {
+        let point = read(vault, service, &id).await;
+        (id, point)
+    });
+    let mut reads = futures::stream::iter(reads).buffered(READ_AHEAD);
+    let (mut points, mut unread) = (Vec::new(), Vec::new());
+    while let Some((id, read)) = reads.next().await {
+        match read {
+            Ok(point) => points.push(point),
+            Err(error) => unread.push((id, error)),
+        }
     }
     points.sort_by(|a, b| a.finished.cmp(&b.finished).then_with(|| a.id.cmp(&b.id)));
-    Ok(points)
+    Ok((points, unread))
 }

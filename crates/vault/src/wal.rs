@@ -21,7 +21,7 @@ mod pieces;
 
 pub use join::Remembered;
 
-use crate::{Found, Listing, Reach, ReadError, Vault, WriteError, names, refusals, seal};
+use crate::{CopyFailure, Found, Listing, Reach, ReadError, Vault, WriteError, names, refusals, seal};
 use bytes::Bytes;
 use lifeboat_base::{Lsn, LsnRange, ServiceName, SystemId, Timeline};
 use lifeboat_pgformat::{HistoryError, SegmentSize, TimelineHistory, WalFileName};
@@ -443,7 +443,26 @@ impl WalArchive {
         Ok(listing.objects.keys().filter_map(below).collect())
     }
 
-    /// What the vault holds of `timeline` (W1).
+    /// What can be read of `timeline` (W1): all that is in any copy, for recovery. WAL that too few copies have by now,
+    /// or that was never acknowledged, recovers as well as any other.
+    ///
+    /// # Errors
+    /// [`WalError::Silent`].
+    pub async fn held(&self, timeline: Timeline) -> Result<Coverage, WalError> {
+        Ok(self.covered(timeline, |_, _| true).await?.0)
+    }
+
+    /// What of `timeline` is known to be in as many copies as the plan asks, and the copies that did not answer, which
+    /// may make it more.
+    ///
+    /// # Errors
+    /// [`WalError::Silent`].
+    pub async fn durable(&self, timeline: Timeline) -> Result<(Coverage, Vec<CopyFailure>), WalError> {
+        let copies = self.vault.copies();
+        self.covered(timeline, |holders, _| copies.counted(holders) >= copies.durable()).await
+    }
+
+    /// What the vault holds of `timeline` for good (W1).
     ///
     /// An object counts unless it is known to be in fewer copies than the plan asks: such WAL was never
     /// acknowledged, and is to be written again. Copies that are silent have the benefit of the doubt, since
@@ -453,24 +472,36 @@ impl WalArchive {
     /// # Errors
     /// [`WalError::Silent`].
     pub async fn coverage(&self, timeline: Timeline) -> Result<Coverage, WalError> {
+        let copies = self.vault.copies();
+        let counts = |holders: &[usize], silent| copies.counted(holders) + silent >= copies.durable();
+        Ok(self.covered(timeline, counts).await?.0)
+    }
+
+    /// What those objects cover of which `counts` says so, by their holders and the number of silent copies.
+    async fn covered(
+        &self,
+        timeline: Timeline,
+        counts: impl Fn(&[usize], usize) -> bool,
+    ) -> Result<(Coverage, Vec<CopyFailure>), WalError> {
         let prefix = names::wal_timeline(&self.service, self.system(), timeline);
         let mut ranges = Vec::new();
         let mut stored_bytes = 0;
+        let mut silent = Vec::new();
         // Twice (W4): a listing takes time, in which a segment may have been joined behind its back.
         for _ in 0..2 {
             let listing = answered(self.vault.copies().list(&prefix).await)?;
             stored_bytes = listing.objects.values().map(|listed| listed.size).sum();
             for (name, listed) in &listing.objects {
-                let copies = self.vault.copies();
-                if copies.counted(&listed.copies) + listing.failures.len() < copies.durable() {
+                if !counts(&listed.copies, listing.failures.len()) {
                     continue;
                 }
                 let last = name.rsplit('/').next().unwrap_or_default();
                 let whole = WalFileName::parse(last, self.segment_size).map(|file| file.range());
                 ranges.extend(whole.or_else(|| names::piece_range(name)));
             }
+            silent = listing.failures;
         }
-        Ok(Coverage { stretches: merge(ranges), stored_bytes })
+        Ok((Coverage { stretches: merge(ranges), stored_bytes }, silent))
     }
 }
 

@@ -281,7 +281,7 @@ async fn verify(
     verify_in: Option<PathBuf>,
 ) -> anyhow::Result<String> {
     let scratch = verify_in.ok_or_else(|| anyhow!("no directory is named to recover restore points in"))?;
-    let points = points::of_service(&opened.vault, service).await?;
+    let points = points::of_service(&opened.vault, service).await?.views;
     let Some(newest) = points.iter().rev().find(|point| point.state == State::Written) else {
         return Ok("nothing is left to be verified".to_owned());
     };

@@ -3,6 +3,8 @@
 //!
 //! # Invariants
 //! - **S1 unknown is not well.** What cannot be asked (a server, a slot) is said to be unknown, and no green.
+//! - **S2 durable is counted.** What is at risk is held against what is in as many copies as the plan asks, outside of
+//!   the service's own failure domain: as the stream counts, and not as recovery reads.
 
 use crate::output::{Exit, Style, Tone, clean};
 use crate::points::{self, PointView, State};
@@ -14,13 +16,17 @@ use lifeboat_base::{ByteCount, Lsn, LsnRange, ServiceName, SystemId, Timeline, f
 use lifeboat_plan::Postgres;
 use lifeboat_postgres::client::{Connection, Purpose};
 use lifeboat_postgres::slot::{self, SlotHealth, SlotLimits};
-use lifeboat_postgres::window::{Window, window};
+use lifeboat_postgres::window::{Window, window_of};
 use lifeboat_vault::Scope;
+use lifeboat_vault::wal::{self, WalArchive};
 use serde::Serialize;
 use std::time::Duration;
 
 /// How long a server may take to tell how its slot is.
 const SERVER_LIMIT: Duration = Duration::from_secs(10);
+/// Looks at the vault while a stream runs, for what the server has just written, and how long between them.
+const LOOKS: usize = 3;
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
 
 /// Arguments of `lifeboat status`.
 #[derive(Debug, clap::Args)]
@@ -116,8 +122,9 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
 }
 
 async fn look(opened: &Opened, service: ServiceName) -> anyhow::Result<ServiceStatus> {
-    let points = points::of_service(&opened.vault, &service).await?;
-    let windows = window(&opened.vault.as_seen(), &service).await;
+    let points::Known { points, views, unread } = points::of_service(&opened.vault, &service).await?;
+    let windows = window_of(&opened.vault.as_seen(), &service, &points).await;
+    let points = views;
     let windows = windows.with_context(|| format!("the window of {service} is not known"))?;
     let mut status = ServiceStatus {
         restore_points: points.len(),
@@ -126,7 +133,7 @@ async fn look(opened: &Opened, service: ServiceName) -> anyhow::Result<ServiceSt
         windows: windows.iter().map(WindowView::new).collect(),
         exposure: None,
         slot: None,
-        problems: Vec::new(),
+        problems: unread,
         unknown: Vec::new(),
         service,
     };
@@ -166,7 +173,11 @@ async fn look(opened: &Opened, service: ServiceName) -> anyhow::Result<ServiceSt
         let was_streamed = first.map_or(true, |page| !page.records.is_empty());
         let asked = tokio::time::timeout(SERVER_LIMIT, ask(&mut status, postgres, was_streamed)).await;
         match asked {
-            Ok(Ok(())) => {}
+            Ok(Ok(server)) => {
+                if let Err(error) = expose(opened, &mut status, &server).await {
+                    status.unknown.push(format!("exposure: {error:#}"));
+                }
+            }
             // S1.
             Ok(Err(error)) => status.unknown.push(format!("exposure and slot: {error:#}")),
             Err(_) => status.unknown.push("exposure and slot: the server does not answer in time".to_owned()),
@@ -175,8 +186,16 @@ async fn look(opened: &Opened, service: ServiceName) -> anyhow::Result<ServiceSt
     Ok(status)
 }
 
+/// How far the server is.
+struct Server {
+    system: SystemId,
+    timeline: Timeline,
+    flushed: Lsn,
+    is_streamed: bool,
+}
+
 /// Asks the server how far it is and how its slot is.
-async fn ask(status: &mut ServiceStatus, postgres: &Postgres, was_streamed: bool) -> anyhow::Result<()> {
+async fn ask(status: &mut ServiceStatus, postgres: &Postgres, was_streamed: bool) -> anyhow::Result<Server> {
     let info = settings::conninfo(postgres, &postgres.connection)?;
     let slot = postgres.slot_name(&status.service)?;
     let mut sql = Connection::connect(&info, Purpose::Sql).await?;
@@ -188,27 +207,6 @@ async fn ask(status: &mut ServiceStatus, postgres: &Postgres, was_streamed: bool
     let timeline = Timeline(row.parse("timeline")?);
     let endpoint = sql.endpoint().to_string();
     sql.close().await;
-    let ours = status.windows.iter().find(|w| w.system_id == system && w.timeline == timeline);
-    match ours {
-        Some(window) => {
-            let (flushed_on_server, durable) = (health.flushed, window.wal_end);
-            let behind_bytes = flushed_on_server.bytes_since(durable);
-            let last_commit = window.last_commit;
-            status.exposure = Some(ExposureView { flushed_on_server, durable, behind_bytes, last_commit });
-        }
-        None => {
-            let newest = status.windows.iter().filter(|window| window.system_id == system);
-            let newest = newest.map(|window| window.timeline).max().filter(|newest| *newest > timeline);
-            status.problems.push(match newest {
-                Some(newest) => format!(
-                    "the server is on timeline {timeline}, the vault on timeline {newest}: an old primary answers, or the connection still leads to it"
-                ),
-                None => format!(
-                    "the server is on timeline {timeline} of cluster {system}, of which the vault has nothing"
-                ),
-            });
-        }
-    }
     let directory = postgres.data_directory.as_ref().map(|path| path.as_path());
     let limits = SlotLimits::default().with_room_of(directory);
     let alarm = slot::assess(slot.as_str(), &endpoint, &health, &limits);
@@ -225,7 +223,94 @@ async fn ask(status: &mut ServiceStatus, postgres: &Postgres, was_streamed: bool
         }
         status.slot = Some(SlotView::new(slot.as_str(), &health, alarm));
     }
+    Ok(Server { system, timeline, flushed: health.flushed, is_streamed: health.active })
+}
+
+/// Holds what the server has against what the vault has for good (S2).
+async fn expose(opened: &Opened, status: &mut ServiceStatus, server: &Server) -> anyhow::Result<()> {
+    let Server { system, timeline, flushed, is_streamed } = *server;
+    let ours = |window: &&WindowView| window.system_id == system && window.timeline == timeline;
+    let Some(window) = status.windows.iter().find(ours) else {
+        let newest = status.windows.iter().filter(|window| window.system_id == system);
+        let newest = newest.map(|window| window.timeline).max().filter(|newest| *newest > timeline);
+        status.problems.push(match newest {
+            Some(newest) => format!(
+                "the server is on timeline {timeline}, the vault on timeline {newest}: an old primary answers, or the connection still leads to it"
+            ),
+            None => format!(
+                "the server is on timeline {timeline} of cluster {system}, of which the vault has nothing"
+            ),
+        });
+        return Ok(());
+    };
+    // That there is none at all, or none with its WAL, has been said.
+    if window.spans.is_empty() && status.windows.iter().any(|window| !window.spans.is_empty()) {
+        let line =
+            "no restore point reaches what the server writes now: take a backup, `lifeboat backup run`";
+        status.problems.push(line.to_owned());
+    }
+    let vault = opened.vault_of(&status.service).as_seen();
+    let clusters = wal::clusters(&vault, &status.service).await?;
+    let cluster = clusters.into_iter().find(|cluster| cluster.system_id == system);
+    let cluster = cluster.with_context(|| format!("the vault does not know cluster {system}"))?;
+    let archive = WalArchive::of(&vault, &status.service, cluster)?;
+    let mut looks = 0;
+    let (end, silent) = loop {
+        looks += 1;
+        let (coverage, silent) = archive.durable(timeline).await?;
+        let end = coverage.end();
+        if !is_streamed || looks == LOOKS || end.is_some_and(|end| end >= flushed) {
+            break (end, silent);
+        }
+        // What it has just written is on its way.
+        tokio::time::sleep(LOOK_PAUSE).await;
+    };
+    if end.is_none_or(|end| end < flushed) {
+        for failure in silent {
+            let line =
+                format!("exposure: it may be less than it seems, as a copy does not answer: {failure}");
+            status.unknown.push(line);
+        }
+    }
+    let durable = end.unwrap_or(window.spans.first().map_or(Lsn(0), |span| span.from));
+    let exposure = ExposureView {
+        flushed_on_server: flushed,
+        durable,
+        behind_bytes: flushed.bytes_since(durable),
+        last_commit: window.last_commit,
+    };
+    if end.is_none() {
+        status.problems.push(
+            "no WAL of what the server writes now is in as many copies as the plan asks, outside of the service's own failure domain: if that is lost, what is not in another copy is lost with it".to_owned(),
+        );
+    }
+    if let Some(end) = end.filter(|end| *end < window.wal_end) {
+        status.problems.push(format!(
+            "WAL from {end} to {} is in fewer copies than the plan asks: `lifeboat vault check --repair` brings it to those that lack it",
+            window.wal_end
+        ));
+    }
+    let plan = opened.plan.as_ref().map(|plan| &plan.plan);
+    let service = plan.and_then(|plan| plan.service(&status.service).map(|service| (plan, service)));
+    let rpo = service.and_then(|(plan, service)| plan.objectives_of(service).rpo);
+    // Without a commit in the WAL, what is there is as old as the newest restore point.
+    let since = window.last_commit.or(status.newest.as_ref().map(|point| point.finished));
+    let now = opened.vault.clock().now();
+    let said = rpo.zip(since).and_then(|(rpo, since)| beyond(exposure.behind_bytes, since, rpo.0, now));
+    status.problems.extend(said);
+    status.exposure = Some(exposure);
     Ok(())
+}
+
+/// What is said where more may be lost now than `rpo` allows: what the vault has is as of `since`.
+fn beyond(behind_bytes: u64, since: Timestamp, rpo: Duration, now: Timestamp) -> Option<String> {
+    if behind_bytes == 0 || since + rpo >= now {
+        return None;
+    }
+    let (behind, since, rpo) = (ByteCount(behind_bytes), show::time(since), format_duration(rpo));
+    Some(format!(
+        "{behind} of WAL are not in the vault, which has what was committed up to {since}: more may be lost now than the {rpo} that the plan allows"
+    ))
 }
 
 impl SlotView {
@@ -324,4 +409,24 @@ fn human(status: &ServiceStatus, now: Timestamp, style: &Style) -> String {
         out.push_str(&format!("  {} {}\n", style.paint(Tone::Doubtful, "UNKNOWN"), clean(unknown)));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_lost_is_a_problem_once_it_is_older_than_the_plan_allows() {
+        let now: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
+        let check = |behind_bytes, since: &str, expected: bool| {
+            let said = beyond(behind_bytes, since.parse().unwrap(), Duration::from_secs(60), now);
+            assert_eq!(said.is_some(), expected, "{said:?}");
+        };
+        check(1000, "2026-11-22T09:58:00Z", true);
+        check(1000, "2026-11-22T09:59:30Z", false);
+        // A quiet database loses nothing, however long ago it last wrote.
+        check(0, "2026-11-20T09:58:00Z", false);
+        // The server's clock is ahead.
+        check(1000, "2026-11-22T10:05:00Z", false);
+    }
 }

@@ -3,7 +3,7 @@
 use crate::protection::Streaming;
 use crate::snapshot;
 use crate::world::World;
-use lifeboat_testkit::postgres::{Cluster, Installation};
+use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation};
 use serde_json::Value;
 use std::os::unix::fs::FileExt;
 
@@ -117,6 +117,83 @@ fn damage_a_page(cluster: &Cluster) {
     let file = std::fs::File::options().write(true).open(cluster.data_directory().join(path.trim())).unwrap();
     file.write_all_at(&[0xFF; 16], 8192 + 4000).unwrap();
     cluster.restart();
+}
+
+#[test]
+fn a_restore_point_that_cannot_be_read_hides_no_other() {
+    let (world, _cluster) = World::with_server(&Installation::newest());
+    let backup = || world.json(&["backup", "run", "ledger-db"])["id"].as_str().unwrap().to_owned();
+    let ids = [backup(), backup()];
+    let rot = |id: &str| {
+        let path = world.path(&format!("vault/services/ledger-db/points/{id}"));
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, "rotten").unwrap();
+        (path, whole)
+    };
+    let (path, whole) = rot(&ids[0]);
+    let listed = world.run(&["backup", "list", "--json"]).expect(1);
+    assert!(listed.stderr.contains(&ids[0]), "{}", listed.stderr);
+    let points = listed.json()["restorePoints"].clone();
+    assert_eq!((points.as_array().unwrap().len(), &points[0]["id"]), (1, &Value::String(ids[1].clone())));
+    let status = world.run(&["status", "--json"]).expect(1).json();
+    let problems = status["services"][0]["problems"].as_array().unwrap().clone();
+    assert!(problems.iter().any(|problem| problem.as_str().unwrap().contains(&ids[0])), "{status:#}");
+    let to = ["restore", "ledger-db", "--to", "latest", "--into", "back", "--dry-run"];
+    let restored = world.run(&to).expect(0);
+    assert!(restored.stderr.contains(&ids[0]), "{}", restored.stderr);
+    world.run(&["backup", "show", &ids[0]]).expect(2);
+    world.run(&["backup", "show", "latest"]).expect(0);
+    // The newest is not passed over in silence, and where there is no other there is nothing to go on with.
+    std::fs::write(path, whole).unwrap();
+    rot(&ids[1]);
+    let newest = world.run(&["backup", "show", "latest"]).expect(2);
+    assert!(newest.stderr.contains(&ids[1]), "{}", newest.stderr);
+    world.run(&["backup", "show", &ids[0]]).expect(0);
+    rot(&ids[0]);
+    let nothing = world.run(&to).expect(2);
+    assert!(nothing.stderr.contains("damaged"), "{}", nothing.stderr);
+}
+
+#[test]
+fn a_cluster_without_a_restore_point_and_wal_that_does_not_count_are_no_green() {
+    let world = World::new();
+    let first = Cluster::start(&Installation::newest(), &ClusterOptions::new());
+    world.plan_with_copies(&first.conninfo(), &["vault", "second"]);
+    world.run(&["vault", "init"]).expect(0);
+    let id = world.json(&["backup", "run", "ledger-db"])["id"].as_str().unwrap().to_owned();
+    let problems = || {
+        let status = world.run(&["status", "--json"]).expect(1).json();
+        status["services"][0]["problems"].clone()
+    };
+    let says = |what: &str| {
+        let problems = problems();
+        assert!(problems.to_string().contains(what), "{what}: {problems:#}");
+    };
+    assert!(!problems().to_string().contains("as many copies"), "{:#}", problems());
+    // What is lost together with the service does not count (copies C7), and the other copy lost what it had.
+    let plan = std::fs::read_to_string(world.path("lifeboat.yaml")).unwrap();
+    for (copy, domain) in [("vault", "cellar"), ("second", "attic")] {
+        let copy = format!("{:?}", world.copy(copy));
+        world.change_plan(&copy, &format!("{{url: {copy}, domain: {domain}}}"));
+    }
+    world.change_plan("name: ledger-db", "name: ledger-db\n    domain: cellar");
+    assert!(!problems().to_string().contains("as many copies"), "{:#}", problems());
+    std::fs::remove_dir_all(world.path("second/services/ledger-db/wal")).unwrap();
+    says("in as many copies as the plan asks");
+    std::fs::write(world.path("lifeboat.yaml"), plan).unwrap();
+    // After an upgrade, the WAL of the new cluster alone brings nothing back.
+    let second = Cluster::start(&Installation::newest(), &ClusterOptions::new());
+    world.change_plan(&first.conninfo(), &second.conninfo());
+    let refused = world.run(&["backup", "run", "ledger-db"]).expect(2);
+    assert!(refused.stderr.contains("accept the new cluster"), "{}", refused.stderr);
+    let accepted = world.json(&["backup", "run", "ledger-db", "--accept-new-cluster"]);
+    assert!(!problems().to_string().contains("no restore point reaches"), "{:#}", problems());
+    let newest = accepted["id"].as_str().unwrap();
+    assert_ne!(newest, id);
+    for copy in ["vault", "second"] {
+        std::fs::remove_file(world.path(&format!("{copy}/services/ledger-db/points/{newest}"))).unwrap();
+    }
+    says("no restore point reaches what the server writes now");
 }
 
 #[test]

@@ -5,11 +5,12 @@
 //!
 //! # Invariants
 //! - **X1 absence is proven.** [`Delivery::ProvenAbsent`] is said only when the copies that must answer did,
-//!   twice (pieces are joined while we look), and no later WAL of that timeline is there: that is a hole.
+//!   twice (pieces are joined while we look), and no later WAL of that timeline is there: that is a hole. So is a
+//!   segment of which only the beginning is there, before later ones.
 //! - **X2 whole or not at all.** A file appears under its name by a rename, with all its bytes.
 //! - **X3 what it says it is.** A segment's first page names the cluster and the place that were asked for.
 //! - **X4 no guessing at the end.** Where the vault ends inside a segment, zeros follow, at which PostgreSQL
-//!   stops; targets are always given, so that stopping early is an error there (`target`).
+//!   stops; a restore of Lifeboat's gives a target, so that stopping early is an error there (`target`).
 //! - **X5 production's places stay its own.** What a restored server replays names no directory of production's
 //!   as a tablespace ([`Fetcher::isolated`]).
 //!
@@ -292,7 +293,13 @@ impl Fetcher {
         let start = file.range().start;
         let (bytes, is_final) = match settled(&self.archive, file.timeline, start).await.map_err(failed)? {
             Fetched::Whole(bytes) => (bytes, true),
-            Fetched::Beginning { bytes, .. } => (bytes, false),
+            Fetched::Beginning { bytes, .. } => {
+                // X4: where Lifeboat restores, a target is given. Who gave none would end here, and never know.
+                if !self.is_isolated {
+                    self.refuse_hole(name, file).await?;
+                }
+                (bytes, false)
+            }
             Fetched::Absent => {
                 self.refuse_hole(name, file).await?;
                 return Ok(None);
@@ -307,11 +314,11 @@ impl Fetcher {
         Ok(Some(Found { bytes, is_final }))
     }
 
-    /// X1: a segment that is missing before others of its timeline is no end.
+    /// X1: a segment that is missing, or ends, before others of its timeline is no end.
     async fn refuse_hole(&self, name: &str, file: WalFileName) -> Result<(), FetchError> {
         let failed = |source| FetchError::Vault { name: name.to_owned(), source };
         let timeline = file.timeline;
-        let coverage = self.archive.coverage(timeline).await.map_err(failed)?;
+        let coverage = self.archive.held(timeline).await.map_err(failed)?;
         let end = file.range().end;
         let Some(last) = coverage.end().filter(|last| *last >= end) else { return Ok(()) };
         // Up to its own beginning a timeline's WAL is its parent's, which PostgreSQL asks for next.

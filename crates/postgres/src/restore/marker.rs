@@ -92,8 +92,11 @@ impl MarkerWriter {
         let path = directory.join(MARKER_FILE);
         let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        // One that is to look at every file anew must do so as well after it was killed.
         let goes_on = read(directory).is_some_and(|found| {
-            !found.finished && (&found.service, &found.point) == (&marker.service, &marker.point)
+            !found.finished
+                && (&found.service, &found.point) == (&marker.service, &marker.point)
+                && (found.delta || !marker.delta)
         });
         if !goes_on {
             let first = FirstLine {

@@ -25,6 +25,7 @@ mod tablespaces;
 use crate::server::{Account, first_closed, parent_of_sockets};
 use crate::view::Place;
 use lifeboat_base::{ByteCount, ServiceName, SystemId};
+use lifeboat_pgformat::PG_CONTROL_PATH;
 use lifeboat_vault::Vault;
 use lifeboat_vault::layer::{LayerError, LayerIndex, Stack};
 use lifeboat_vault::point::RestorePoint;
@@ -300,7 +301,9 @@ fn occupant(options: &RestoreOptions) -> Result<(Marker, bool), RestoreError> {
     match marker::read(into) {
         // An unfinished restore of the same point goes on, delta or not.
         Some(marker) if !marker.finished && marker.service == point.service && marker.point == point.id => {
-            Ok((Marker { delta: marker.delta || options.delta, ..marker }, true))
+            // Killed after the last file was in its place: a server may have run there, and changed what it found.
+            let may_have_run = into.join(PG_CONTROL_PATH).exists();
+            Ok((Marker { delta: marker.delta || options.delta || may_have_run, ..marker }, true))
         }
         found if options.delta => {
             delta::same_cluster(options, found.as_ref())?;

@@ -251,7 +251,8 @@ async fn slot(
         return Err(StreamError::NoSlot { slot: name.clone(), endpoint });
     }
     // Where the points cannot be read, an alarm too many is better than one too few.
-    let points = point::list(&options.vault.as_seen(), &options.service).await.unwrap_or_default();
+    let points = point::list_readable(&options.vault.as_seen(), &options.service).await;
+    let (points, _) = points.unwrap_or_default();
     let has_streamed = has_streamed(&points, memory.coverage(), size.bytes());
     if found.is_some() || has_streamed || memory.is_partial() {
         let reason = match found {

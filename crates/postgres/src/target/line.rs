@@ -68,7 +68,7 @@ impl Timelines {
         for timeline in timelines.into_iter().rev().take(TIMELINES_LIMIT) {
             let has_history = timeline == Timeline(1) || archive.history_file(timeline).await?.is_some();
             let history = if has_history { Some(archive.history(timeline).await?) } else { None };
-            known.insert(timeline, Known { history, coverage: archive.coverage(timeline).await? });
+            known.insert(timeline, Known { history, coverage: archive.held(timeline).await? });
         }
         Ok(Self { archive: archive.clone(), known })
     }

@@ -147,7 +147,10 @@ pub async fn resolve(
     target: &Target,
     timeline: Option<Timeline>,
 ) -> Result<Resolved, TargetError> {
-    let points = point::list(vault, service).await.map_err(TargetError::Points)?;
+    let (points, unread) = point::list_readable(vault, service).await.map_err(TargetError::Points)?;
+    if let Some((_, error)) = unread.into_iter().next().filter(|_| points.is_empty()) {
+        return Err(TargetError::Points(error));
+    }
     resolve_among(vault, service, &points, target, timeline).await
 }
 

@@ -1,13 +1,16 @@
 //! What `restore_command` gets, on good days and bad ones.
 
+use crate::backup_fixture::Bench;
 use crate::targets_world::{World, options};
 use lifeboat_base::Timeline;
 use lifeboat_pgformat::WalFileName;
 use lifeboat_postgres::fetch::{
     self, Delivery, FetchError, Fetcher, HelperEnd, HelperError, HelperOptions, request, serve_helper,
 };
+use lifeboat_postgres::window::window;
 use lifeboat_testkit::faulty::{Fault, FaultPlan, OperationKind, Select};
 use lifeboat_testkit::postgres::Installation;
+use lifeboat_vault::wal::{Cluster, WalArchive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -73,6 +76,45 @@ async fn x1_files_are_delivered_and_absence_is_told_only_where_it_is_proven() {
     let gone = world.scratch.path().join("no such directory/RECOVERYXLOG");
     let error = failure(fetcher.deliver(&files[0].to_string(), &gone).await);
     assert!(matches!(error, FetchError::Write { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn x1_a_hole_that_begins_within_a_segment_is_no_end() {
+    let (world, files, to) = world().await;
+    let last = files.last().unwrap().next();
+    let fetcher = Fetcher::new(world.archive.clone(), Duration::ZERO);
+    assert_eq!(fetcher.deliver(&last.to_string(), &to).await.exit_code(), 0, "the vault ends there");
+    world.archive.put_segment(last.next().next(), &original(&world, &files[0].to_string())).await.unwrap();
+    std::fs::remove_file(&to).unwrap();
+    let error = failure(fetcher.deliver(&last.to_string(), &to).await);
+    assert!(matches!(error, FetchError::Hole { .. }), "{error}");
+    assert!(!to.exists());
+    // A restore of Lifeboat's has a target, which may lie before the hole.
+    assert_eq!(fetcher.isolated(true).deliver(&last.to_string(), &to).await.exit_code(), 0);
+}
+
+#[tokio::test]
+async fn wal_that_too_few_copies_have_is_found_by_who_recovers() {
+    let bench = Bench::new(2).await;
+    let cluster = Cluster { system_id: lifeboat_base::SystemId(7), major: 18, segment_bytes: 1 << 20 };
+    let archive = WalArchive::establish(&bench.vault, &bench.service, cluster.clone()).await.unwrap();
+    let size = archive.segment_size();
+    let file = |number: u64| WalFileName::holding(T1, lifeboat_base::Lsn(number << 20), size);
+    for number in [3, 5] {
+        archive.put_segment(file(number), &vec![1; 1 << 20]).await.unwrap();
+    }
+    // The second copy was set back to an older state.
+    let name = |number| {
+        lifeboat_vault::names::wal_segment(&bench.service, cluster.system_id, T1, &file(number).to_string())
+    };
+    assert!(bench.vault.copies().delete_in(1, &[name(3), name(5)]).await.is_empty());
+    assert_eq!(archive.coverage(T1).await.unwrap().end(), None, "to be written again by who streams");
+    let windows = window(&bench.vault, &bench.service).await.unwrap();
+    assert_eq!(windows[0].wal_end, file(5).range().end);
+    let to = bench.scratch.path().join("RECOVERYXLOG");
+    let fetcher = Fetcher::new(archive, Duration::ZERO);
+    let error = failure(fetcher.deliver(&file(4).to_string(), &to).await);
+    assert!(matches!(error, FetchError::Hole { .. }), "no end: {error}");
 }
 
 #[tokio::test]

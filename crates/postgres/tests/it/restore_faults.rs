@@ -62,6 +62,28 @@ fn assert_written_truly(half: &Path, whole: &BTreeMap<String, Vec<u8>>, what: &s
     }
 }
 
+/// Killed after `pg_control` was in its place and before it was called finished: a server may have run there.
+#[tokio::test]
+async fn r3_what_a_server_changed_in_a_restore_that_was_not_called_finished_is_written_again() {
+    let (bench, point, whole) = prepared(1).await;
+    let wanted = tree(&whole);
+    let marker = whole.join("lifeboat.restore");
+    let text = std::fs::read_to_string(&marker).unwrap();
+    std::fs::write(&marker, text.replace("finished\n", "")).unwrap();
+    let changed = whole.join("PG_VERSION");
+    std::fs::write(&changed, "99").unwrap();
+    std::fs::write(whole.join("base/1/9999999"), "of a table made since").unwrap();
+    // The try that takes it up is killed as well, once it has taken pg_control away.
+    let options = bench.restore_options(&point, "whole");
+    let plan = restore::plan(&options).await.unwrap();
+    bench.stores[0].set_plan(FaultPlan::none().on(Select::kind(OperationKind::Get), Fault::Fail));
+    restore::apply(&options, plan).await.unwrap_err();
+    assert!(!is_startable(&whole));
+    bench.stores[0].set_plan(FaultPlan::none());
+    bench.restore(&point, "whole").await.unwrap();
+    assert_tree(&whole, &wanted);
+}
+
 /// With one copy, a read that fails or lies ends the restore with the object's name, and none of what was read
 /// is written; the same call then takes it up again.
 #[tokio::test]

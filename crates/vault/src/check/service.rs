@@ -266,15 +266,8 @@ async fn check_wal(
     examiner.examine(objects(group, |_| Kind::Vital), &|name| dead.holds(name)).await?;
     for timeline in timelines {
         let group = examiner.list(&names::wal_timeline(service, system, timeline)).await;
-        // Pieces of a segment that a copy has whole are leftovers, and missing nowhere.
-        let is_whole = |name: &str| {
-            let (holder, _) = name.rsplit_once(".d/")?;
-            group.get(holder).map(|sizes| sizes.iter().any(Option::is_some))
-        };
-        let joined: BTreeSet<String> =
-            group.keys().filter(|name| is_whole(name) == Some(true)).cloned().collect();
         let mut ranges = BTreeMap::new();
-        let mut to_see = Vec::new();
+        let (mut wholes, mut pieces) = (Vec::new(), Vec::new());
         for (name, sizes) in group {
             let last = name.rsplit('/').next().unwrap_or_default();
             let whole = WalFileName::parse(last, segment).map(|file| file.range());
@@ -284,11 +277,18 @@ async fn check_wal(
                 continue;
             };
             ranges.insert(name.clone(), range);
-            if !joined.contains(&name) {
-                to_see.push(Object { name, kind: Kind::Sealed(Some(range.len())), sizes, expected: None });
-            }
+            let seen = if whole.is_some() { &mut wholes } else { &mut pieces };
+            seen.push(Object { name, kind: Kind::Sealed(Some(range.len())), sizes, expected: None });
         }
-        let states = examiner.examine(to_see, &|name| dead.holds(name)).await?;
+        let mut states = examiner.examine(wholes, &|name| dead.holds(name)).await?;
+        // Pieces of a segment that a copy has whole are leftovers, and missing nowhere. A whole that does not open
+        // anywhere has none: they are what there is.
+        let is_joined = |piece: &Object| {
+            let holder = piece.name.rsplit_once(".d/").map(|(holder, _)| holder);
+            holder.and_then(|holder| states.get(holder)).is_some_and(|states| states.contains(&State::Whole))
+        };
+        pieces.retain(|piece| !is_joined(piece));
+        states.extend(examiner.examine(pieces, &|name| dead.holds(name)).await?);
         let covered_by = |has: &dyn Fn(&[State]) -> bool| {
             let has = states.iter().filter(|(_, states)| has(states)).map(|(name, _)| ranges[name]);
             Coverage { stretches: merge(has.collect()), stored_bytes: 0 }

@@ -1,6 +1,6 @@
 //! Bad days: what is lost, bent, cut or away is said, healed where another copy has it, and never made up.
 
-use crate::fixture::{SEGMENT, SYSTEM, assert_restorable, fill, held, put_segment, segment, service};
+use crate::fixture::{self, SEGMENT, SYSTEM, assert_restorable, fill, held, put_segment, segment, service};
 use crate::support::World;
 use lifeboat_base::{Lsn, Timeline};
 use lifeboat_testkit::faulty::{Fault, FaultPlan, OperationKind, Select};
@@ -56,6 +56,31 @@ async fn overwrite(vault: &Vault, copy: usize, name: &str, change: impl Fn(&mut 
 async fn lose(world: &World, copy: usize, name: &str) {
     use object_store::ObjectStoreExt;
     world.stores[copy].inner().delete(&object_store::path::Path::from(name)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pieces_of_a_whole_that_opens_nowhere_are_looked_at_and_leave_no_hole() {
+    let (_world, vault) = world(2, 3).await;
+    let whole = names::wal_segment(&service(), SYSTEM, Timeline(1), &segment(1).to_string());
+    let archive = fixture::archive(&vault).await;
+    let content = fixture::content(1, SEGMENT as usize);
+    let half = content.len() / 2;
+    archive.put_piece(Timeline(1), Lsn(SEGMENT), &content[..half]).await.unwrap();
+    archive.put_piece(Timeline(1), Lsn(SEGMENT).advance(half as u64), &content[half..]).await.unwrap();
+    for copy in 0..2 {
+        overwrite(&vault, copy, &whole, |bytes| bytes[40] ^= 1).await;
+    }
+    let report = ask(&vault, &deep()).await;
+    assert!(has(&report, FindingKind::Damaged, &whole) && !has(&report, FindingKind::WalHole, ""));
+    assert!(report.points.iter().all(|point| point.is_restorable), "{:?}", report.points);
+    // Where a piece is damaged too, it is said, and there is a hole.
+    let pieces = names::wal_pieces(&service(), SYSTEM, Timeline(1), &segment(1).to_string());
+    let first = vault.copies().list(&pieces).await.objects.into_keys().next().unwrap();
+    for copy in 0..2 {
+        overwrite(&vault, copy, &first, |bytes| bytes[40] ^= 1).await;
+    }
+    let report = ask(&vault, &deep()).await;
+    assert!(has(&report, FindingKind::Damaged, &first) && has(&report, FindingKind::WalHole, ""));
 }
 
 #[tokio::test(start_paused = true)]

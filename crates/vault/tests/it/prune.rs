@@ -125,6 +125,33 @@ async fn nothing_goes_while_it_is_not_known_what_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_manifest_that_cannot_be_read_takes_no_other_from_who_restores_and_stops_who_deletes() {
+    let world = World::new(1, 1).await;
+    let vault = world.vault().await;
+    fill(&world, &vault, POINTS).await;
+    let name = names::point(&service(), "p1");
+    vault.copies().overwrite_in(0, &name, "rotten".into()).await.unwrap();
+    let (readable, unread) = points::list_readable(&vault, &service()).await.unwrap();
+    let readable: Vec<String> = readable.into_iter().map(|point| point.id).collect();
+    assert_eq!(readable, ["p0", "p2", "p3", "p4"]);
+    assert!(matches!(&unread[..], [(id, points::PointError::Read { .. })] if id == "p1"), "{unread:?}");
+    assert!(points::list(&vault, &service()).await.is_err());
+    assert!(matches!(prune(&vault, Duration::ZERO).await, Err(PruneError::Facts { .. })));
+    // One that is pruned while the others are read is no finding at all.
+    let slow = Select::kind(OperationKind::Get).named(&name);
+    world.plan(0, FaultPlan::none().nth(slow, 1, Fault::Delay(Duration::from_secs(5))));
+    let pruner = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        vault.copies().delete(vec![name.clone()]).await
+    };
+    let service = service();
+    let (listed, failures) = tokio::join!(points::list_readable(&vault, &service), pruner);
+    let (readable, unread) = listed.unwrap();
+    assert_eq!((readable.len(), unread.len(), failures.len()), (4, 0, 0), "{unread:?}");
+    assert_eq!(world.stores[0].fired().len(), 1, "the race took place");
+}
+
+#[tokio::test(start_paused = true)]
 async fn g1_without_every_answer_there_are_no_facts() {
     let world = World::new(2, 1).await;
     let vault = world.vault().await;

@@ -63,6 +63,7 @@ async fn w1_a_piece_counts_only_when_as_many_copies_as_asked_hold_it() {
     let not_durable = matches!(&error, WalError::Write { source: WriteError::NotDurable { got: 1, .. }, .. });
     assert!(not_durable, "{error:?}");
     assert_eq!(archive.coverage(T1).await.unwrap().end(), None, "it is known to be in one copy of two");
+    assert_eq!(archive.held(T1).await.unwrap().end(), Some(Lsn(1000)), "it can be read all the same");
     world.plan(1, FaultPlan::none());
     archive.put_piece(T1, Lsn(0), &wal()[..1000]).await.unwrap();
     assert_eq!(pieces_in(&vault).await, [1, 1]);
@@ -70,6 +71,9 @@ async fn w1_a_piece_counts_only_when_as_many_copies_as_asked_hold_it() {
     // A silent copy proves no hole.
     world.plan(1, FaultPlan::none().on(Select::kind(OperationKind::List), Fault::Fail));
     assert_eq!(archive.coverage(T1).await.unwrap().end(), Some(Lsn(1000)));
+    // And no durability either.
+    let (durable, silent) = archive.durable(T1).await.unwrap();
+    assert_eq!((durable.end(), silent.len()), (None, 1));
     world.plan(0, FaultPlan::none().on(Select::kind(OperationKind::List), Fault::Fail));
     assert!(matches!(archive.coverage(T1).await, Err(WalError::Silent(_))));
 }

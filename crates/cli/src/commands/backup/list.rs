@@ -28,8 +28,14 @@ pub async fn list(settings: &Settings, service: Option<ServiceName>) -> anyhow::
         None => points::services(&opened).await?,
     };
     let mut listed = Listed { restore_points: Vec::new() };
+    let mut exit = Exit::Good;
     for service in &services {
-        listed.restore_points.extend(points::of_service(&opened.vault, service).await?);
+        let known = points::of_service(&opened.vault, service).await?;
+        listed.restore_points.extend(known.views);
+        for unread in known.unread {
+            settings.output.warn(unread);
+            exit = Exit::Findings;
+        }
     }
     let now = settings.clock.now();
     settings.output.result("backup.list", &listed, |style| {
@@ -53,7 +59,7 @@ pub async fn list(settings: &Settings, service: Option<ServiceName>) -> anyhow::
         }
         table.render(style)
     })?;
-    Ok(Exit::Good)
+    Ok(exit)
 }
 
 /// Shows one restore point.

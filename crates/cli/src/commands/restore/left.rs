@@ -2,7 +2,7 @@
 
 use super::Asked;
 use crate::failure::Next;
-use crate::points::State;
+use crate::points::{self, State};
 use crate::recovery::{self, quoted};
 use crate::settings::{Opened, Settings};
 use crate::{journal, show};
@@ -96,7 +96,13 @@ pub async fn resolve(
     left: Option<&Left>,
 ) -> anyhow::Result<Resolved> {
     let (vault, output) = (&opened.vault, &settings.output);
-    let all = point::list(vault, &asked.service).await?;
+    let (all, unread) = point::list_readable(vault, &asked.service).await?;
+    for (id, error) in &unread {
+        output.warn(points::unreadable(id, error));
+    }
+    if let Some((_, error)) = unread.into_iter().next().filter(|_| all.is_empty()) {
+        return Err(error.into());
+    }
     // The day on which this is needed is no day to insist on a journal.
     let verdicts = journal::verdicts(vault, &asked.service).await.unwrap_or_else(|error| {
         output.warn(format!("which restore points failed is not known: {error:#}"));
