@@ -2,7 +2,7 @@
 
 use crate::views::Seen;
 use crate::views_ways::{SUM, TABLES, must_be_plain, run, stop_server};
-use lifeboat_testkit::postgres::Installation;
+use lifeboat_testkit::postgres::{Installation, give_to_server_user};
 use std::os::unix::fs::symlink;
 
 #[test]
@@ -40,6 +40,11 @@ fn f3_nothing_is_hidden_by_a_view_and_nothing_keeps_it_from_its_place() {
     let refused = world.run(&["recover", "ledger-db", "--into", "link"]).expect(2);
     assert!(refused.stderr.contains("is a link"), "{}", refused.stderr);
     assert!(!world.path("link.lifeboat").exists());
+    let there = world.path("there");
+    run("mount", &["--bind", &there.display().to_string()], &there);
+    let refused = world.run(&["recover", "ledger-db", "--into", "there"]);
+    run("umount", &[], &there);
+    assert!(refused.expect(2).stderr.contains("a file system of its own"));
     let seen = Seen::recovered(world, cluster, "seen");
     let sum = seen.psql(SUM).unwrap();
 
@@ -101,4 +106,29 @@ fn what_is_filled_becomes_plain_without_its_vault() {
     std::fs::remove_file(&mine).unwrap();
     seen.view(&["drop", "--yes"]).expect(0);
     assert!(!seen.home().exists() && !seen.directory.exists());
+}
+
+#[test]
+fn what_does_not_fit_is_not_begun_and_the_server_keeps_its_room() {
+    let (world, cluster) = Seen::backed_up(&Installation::newest(), TABLES);
+    let disk = world.path("disk");
+    std::fs::create_dir(&disk).unwrap();
+    // What must be left to spare, and a little.
+    run("mount", &["-t", "tmpfs", "-o", "size=286m", "none"], &disk);
+    give_to_server_user(&disk);
+    let refused = world.run(&["recover", "ledger-db", "--into", "disk/seen", "--hydrate"]).expect(2);
+    assert!(refused.stderr.contains("make room"), "{}", refused.stderr);
+    let seen = Seen::recovered(world, cluster, "disk/seen");
+    let sum = seen.psql(SUM).unwrap();
+    let status = || seen.view(&["status", "--json"]).json();
+    let refused = seen.view(&["hydrate"]).expect(2);
+    assert!(refused.stderr.contains("no room for what is not here yet"), "{}", refused.stderr);
+    assert_eq!(seen.psql(SUM).unwrap(), sum);
+    run("mount", &["-o", "remount,size=1g"], &disk);
+    seen.view(&["hydrate"]).expect(0);
+    assert_eq!((&status()["isWhole"], &status()["failure"]), (&true.into(), &serde_json::Value::Null));
+    seen.view(&["finish"]).expect(0);
+    assert_eq!(seen.psql(SUM).unwrap(), sum);
+    stop_server(&seen);
+    run("umount", &["-l"], &disk);
 }

@@ -13,6 +13,7 @@
 //!
 //! Deliberately absent: extended attributes, device files, hard links, and any locking of its own.
 
+use super::attributes::{Change, attributes_of, timestamp};
 use super::disk::RealDisk;
 use super::nodes::Nodes;
 use super::overlay::{Base, Handle, Overlay, lock, place_of};
@@ -24,10 +25,10 @@ use fuser::{
     WriteFlags,
 };
 use lifeboat_pgformat::{PAGE_SIZE_BYTES, PG_CONTROL_PATH};
-use rustix::fs::{AtFlags, CWD, FileType as Kind, Mode, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::fs::{AtFlags, CWD, FileType as Kind, Mode, Timestamps};
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::{File, Metadata, Permissions};
+use std::fs::{File, Permissions};
 use std::io::Result;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
@@ -51,8 +52,6 @@ const OPENED: FopenFlags = FopenFlags::FOPEN_KEEP_CACHE.union(FopenFlags::FOPEN_
 const READ_AHEAD_BYTES: u32 = 128 << 10;
 /// Lines of `postmaster.pid` before the one that says how far the server is. Source: `miscadmin.h`.
 const PID_STATE_LINE: usize = 7;
-/// Bytes of a block in `statfs` and `stat`.
-const BLOCK_BYTES: u32 = 8192;
 
 type Open = Arc<Handle<File>>;
 /// Inode, kind and name.
@@ -282,39 +281,6 @@ impl<B: Base> Shared<B> {
     }
 }
 
-/// What `setattr` changes.
-struct Change {
-    mode: Option<u32>,
-    user: Option<u32>,
-    group: Option<u32>,
-    length: Option<u64>,
-    times: Option<Timestamps>,
-}
-
-fn attributes_of(number: u64, found: &Metadata) -> FileAttr {
-    let time = |seconds: i64, nanoseconds: i64| {
-        let since = Duration::new(seconds.unsigned_abs(), nanoseconds as u32);
-        if seconds >= 0 { SystemTime::UNIX_EPOCH + since } else { SystemTime::UNIX_EPOCH - since }
-    };
-    FileAttr {
-        ino: INodeNo(number),
-        size: found.len(),
-        blocks: found.blocks(),
-        atime: time(found.atime(), found.atime_nsec()),
-        mtime: time(found.mtime(), found.mtime_nsec()),
-        ctime: time(found.ctime(), found.ctime_nsec()),
-        crtime: SystemTime::UNIX_EPOCH,
-        kind: FileType::from_std(found.file_type()).unwrap_or(FileType::RegularFile),
-        perm: (found.mode() & 0o7777) as u16,
-        nlink: found.nlink() as u32,
-        uid: found.uid(),
-        gid: found.gid(),
-        rdev: 0,
-        blksize: BLOCK_BYTES,
-        flags: 0,
-    }
-}
-
 /// Whether writing this to a `postmaster.pid` changes nothing there but how far its server is, the last line.
 fn says_how_far(file: &File, data: &[u8], at: u64) -> bool {
     let before = file.metadata().and_then(|found| {
@@ -325,17 +291,6 @@ fn says_how_far(file: &File, data: &[u8], at: u64) -> bool {
     let (Ok(before), now) = (before.map(|before| lines(&before)), lines(data)) else { return false };
     let is_longer = now.len() > PID_STATE_LINE && before.len() >= PID_STATE_LINE;
     at == 0 && is_longer && before[..PID_STATE_LINE] == now[..PID_STATE_LINE] && before != now
-}
-
-fn timestamp(time: Option<TimeOrNow>) -> rustix::fs::Timespec {
-    match time {
-        None => rustix::fs::Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-        Some(TimeOrNow::Now) => rustix::fs::Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
-        Some(TimeOrNow::SpecificTime(time)) => {
-            let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            rustix::fs::Timespec { tv_sec: since.as_secs() as i64, tv_nsec: since.subsec_nanos().into() }
-        }
-    }
 }
 
 /// Answers with what was asked for, or with the error.

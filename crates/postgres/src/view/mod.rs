@@ -10,6 +10,7 @@
 //! for yet, and [`View::finish`] leaves a plain data directory. A view that was killed, or whose machine was, is
 //! shown again.
 
+mod attributes;
 mod birth;
 pub mod control;
 mod disk;

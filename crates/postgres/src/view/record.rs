@@ -158,3 +158,21 @@ fn decode(number: u64, bytes: &[u8]) -> Option<Entry> {
 fn checksum(number: u64, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&number.to_le_bytes()), bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sim::SimDisk;
+    use super::*;
+
+    #[test]
+    fn a_record_that_says_much_is_not_written_anew_for_each_thing_more() {
+        let disk = SimDisk::default();
+        let mut record = Record::create(&disk).unwrap();
+        let entry = |file| Entry { file, what: What::Own(1..2) };
+        assert!(!record.is_due());
+        record.rewrite(&disk, (0..REWRITE_ENTRIES as u32 + 1).map(entry)).unwrap();
+        assert!(!record.is_due());
+        record.entries += REWRITE_ENTRIES + 2;
+        assert!(record.is_due());
+    }
+}
