@@ -110,7 +110,12 @@ fn what_is_filled_becomes_plain_without_its_vault() {
 
 #[test]
 fn what_does_not_fit_is_not_begun_and_the_server_keeps_its_room() {
-    let (world, cluster) = Seen::backed_up(&Installation::newest(), TABLES);
+    let (world, cluster) = Seen::backed_up(
+        &Installation::newest(),
+        &format!(
+            "CREATE TABLE big AS SELECT repeat('x', 1000) AS t FROM generate_series(1, 30000); {TABLES}"
+        ),
+    );
     let disk = world.path("disk");
     std::fs::create_dir(&disk).unwrap();
     // What must be left to spare, and a little.
