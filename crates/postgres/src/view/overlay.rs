@@ -283,10 +283,11 @@ impl<D: Disk, B: Base> Overlay<D, B> {
             }
         }
         let _names = self.names.write().unwrap_or_else(PoisonError::into_inner);
-        let moved = self.number_of(from);
+        // Both names stand for another file from now on, or for none, or for what is no file.
+        let gone = [from, to].map(|path| self.number_of(path));
         self.note_gone(to)?;
         self.disk.rename(&place_of(from), &place_of(to))?;
-        if let Some(number) = moved {
+        for number in gone.into_iter().flatten() {
             self.files[number as usize].is_gone.store(true, Ordering::Release);
         }
         Ok(())

@@ -246,10 +246,12 @@ impl Side {
     }
 }
 
-/// A file that is gone, written to by who has it open.
+/// A file that is gone, written to by who has it open; a link that gets the name of a file, and another.
 fn found_once() -> Vec<Op> {
     let create = Op::Create { name: 0, is_new: true, is_cut: false, mode: 0o600 };
-    vec![create, Op::Hold { name: 0 }, Op::Unlink { name: 0 }, Op::WriteHeld { at: 100, byte: 1 }]
+    let gone = [create, Op::Hold { name: 0 }, Op::Unlink { name: 0 }, Op::WriteHeld { at: 100, byte: 1 }];
+    let link = [Op::Link { name: 1, to: 0 }, Op::Rename { from: 1, to: 10 }, Op::Rename { from: 10, to: 1 }];
+    gone.into_iter().chain(link).chain([Op::Unlink { name: 1 }]).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
