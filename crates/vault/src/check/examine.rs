@@ -50,8 +50,8 @@ pub(super) struct Examiner<'a> {
 
 /// What a look at one object gave, for one copy.
 enum Look {
-    /// With the bytes of the first copy that was read, for repair, and how many were read.
-    Whole(Option<Bytes>, u64),
+    /// With the bytes of the first copy that was read, for repair, how many were read, and the digest of what they say.
+    Whole(Option<Bytes>, u64, Option<String>),
     Missing,
     Damaged(String),
     Unreadable(String),
@@ -221,7 +221,7 @@ impl<'a> Examiner<'a> {
             looks.push(match size {
                 _ if self.is_away(copy) => Look::Away,
                 Some(_) if opens => self.open(object, copy).await,
-                Some(_) => Look::Whole(None, 0),
+                Some(_) => Look::Whole(None, 0, None),
                 // Writes reach the copies one after the other: ask again before saying so.
                 None => match self.vault.copies().size_in(copy, &object.name).await {
                     Ok(Some(_)) => self.open(object, copy).await,
@@ -230,8 +230,8 @@ impl<'a> Examiner<'a> {
                 },
             });
             // One copy's bytes are enough to heal the others; a pack is large.
-            let has_source = looks.iter().filter(|look| matches!(look, Look::Whole(Some(_), _))).count() > 1;
-            if has_source && let Some(Look::Whole(bytes, _)) = looks.last_mut() {
+            let has_source = looks.iter().filter(|look| matches!(look, Look::Whole(Some(_), ..))).count() > 1;
+            if has_source && let Some(Look::Whole(bytes, ..)) = looks.last_mut() {
                 *bytes = None;
             }
         }
@@ -248,9 +248,9 @@ impl<'a> Examiner<'a> {
             return Look::Damaged(format!("it has {} bytes instead of {expected}", bytes.len()));
         }
         match verify(&object.kind, self.vault.key(), &object.name, &bytes).await {
-            Ok(()) => {
+            Ok(digest) => {
                 let read = bytes.len() as u64;
-                Look::Whole(Some(bytes), read)
+                Look::Whole(Some(bytes), read, digest)
             }
             Err(why) => Look::Damaged(why),
         }
@@ -277,11 +277,13 @@ impl<'a> Examiner<'a> {
             }
             return Ok(looks.iter().map(state).collect());
         }
+        let differs = self.compare(object, &looks);
         let is_well = looks.iter().all(|look| matches!(look, Look::Whole(..) | Look::Away));
         if is_well {
             return Ok(looks.iter().map(state).collect());
         }
-        let source = self.source(object, &looks).await;
+        // Which of them is right is for a person to say (H5).
+        let source = if differs { None } else { self.source(object, &looks).await };
         let mut states = Vec::with_capacity(looks.len());
         for (copy, look) in looks.iter().enumerate() {
             let (kind, what) = match look {
@@ -310,10 +312,30 @@ impl<'a> Examiner<'a> {
         Ok(states)
     }
 
+    /// Tells what copies say otherwise than the first that was opened (H5). Whether any does.
+    fn compare(&mut self, object: &Object, looks: &[Look]) -> bool {
+        let digests = looks.iter().enumerate().filter_map(|(copy, look)| match look {
+            Look::Whole(_, _, Some(digest)) => Some((copy, digest)),
+            _ => None,
+        });
+        let mut digests = digests.collect::<Vec<_>>().into_iter();
+        let Some((first, said)) = digests.next() else { return false };
+        let others: Vec<usize> =
+            digests.filter(|(_, digest)| *digest != said).map(|(copy, _)| copy).collect();
+        for copy in &others {
+            let what = format!(
+                "it opens, and holds something else than in {}: the copies went apart, as after one of them was set back. Nothing was changed; decide which is right",
+                self.copy_name(first)
+            );
+            self.find(FindingKind::Differs, Some(*copy), &object.name, what);
+        }
+        !others.is_empty()
+    }
+
     fn count(&mut self, object: &Object, looks: &[Look]) {
         for look in looks {
             self.report.objects += u64::from(!matches!(look, Look::Away));
-            if let Look::Whole(_, read) = look {
+            if let Look::Whole(_, read, _) = look {
                 self.report.bytes_read += read;
             }
         }
@@ -332,9 +354,9 @@ impl<'a> Examiner<'a> {
         self.options.repair.as_ref()?;
         for (copy, look) in looks.iter().enumerate() {
             match look {
-                Look::Whole(Some(bytes), _) => return Some(bytes.clone()),
-                Look::Whole(None, 0) => {
-                    if let Look::Whole(Some(bytes), _) = self.open(object, copy).await {
+                Look::Whole(Some(bytes), ..) => return Some(bytes.clone()),
+                Look::Whole(None, 0, _) => {
+                    if let Look::Whole(Some(bytes), ..) = self.open(object, copy).await {
                         return Some(bytes);
                     }
                 }

@@ -8,6 +8,8 @@
 //! - **H3 the dead stay dead.** What prune has begun to delete is never brought back; repair holds prune's
 //!   lease, so that none begins meanwhile.
 //! - **H4 nothing is deleted.** Strays and leftovers are told of; prune and people delete.
+//! - **H5 who is right is a person's to say.** Objects that are opened are compared between the copies; where two
+//!   open and say different things, both stay as they are, and neither is brought to a third.
 //!
 //! Memory grows with the largest layer's or timeline's *names* and with [`FINDINGS_LIMIT`], not with bytes:
 //! a few objects are in memory at once.
@@ -85,6 +87,8 @@ pub enum FindingKind {
     Lost,
     /// An object does not open, or has not the size that it should.
     Damaged,
+    /// An object opens in two copies, and says different things there.
+    Differs,
     /// One object could not be read.
     Unreadable,
     /// WAL that should be there is not.

@@ -84,7 +84,7 @@ async fn check_fenced(examiner: &mut Examiner<'_>, service: &ServiceName) -> Res
         check_wal(examiner, service, archive, &dead, &mut wal).await?;
     }
     let group = examiner.list(&format!("{}/catalogues", names::service(service))).await;
-    examiner.examine(objects(group, |_| Kind::Sealed(None)), &|name| dead.holds(name)).await?;
+    examiner.examine(objects(group, |_| Kind::Loose), &|name| dead.holds(name)).await?;
     for point in &points {
         judge_point(examiner, service, point, &manifests, &layers, &wal);
     }

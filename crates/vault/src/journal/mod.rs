@@ -28,7 +28,7 @@ pub use error::JournalError;
 pub use kept::{KeptHead, Lost, compare};
 pub use read::{Page, read, scopes};
 pub use record::{Fault, FaultKind, Head, Record};
-pub(crate) use record::{parse, to_json};
+pub(crate) use record::{parse, sha256, to_json};
 pub use verify::{Report, ScopeReport, verify};
 
 /// The most that one record may take as JSON.

@@ -92,6 +92,6 @@ pub(crate) fn to_json(record: &Record) -> Vec<u8> {
     serde_json::to_vec(record).expect("a record of texts, numbers and JSON serialises")
 }
 
-pub(super) fn sha256(raw: &[u8]) -> String {
+pub(crate) fn sha256(raw: &[u8]) -> String {
     hex::encode(digest::digest(&digest::SHA256, raw))
 }

@@ -6,7 +6,7 @@ use lifeboat_base::{Lsn, Timeline};
 use lifeboat_testkit::faulty::{Fault, FaultPlan, OperationKind, Select};
 use lifeboat_vault::check::{CheckError, CheckOptions, Finding, FindingKind, Repair, Report, check};
 use lifeboat_vault::prune::{self, Policy, PruneOptions};
-use lifeboat_vault::{Vault, names, point};
+use lifeboat_vault::{Vault, names, point, seal};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -81,6 +81,49 @@ async fn the_pieces_of_a_whole_that_opens_nowhere_are_looked_at_and_leave_no_hol
     }
     let report = ask(&vault, &deep()).await;
     assert!(has(&report, FindingKind::Damaged, &first) && has(&report, FindingKind::WalHole, ""));
+}
+
+#[tokio::test(start_paused = true)]
+async fn h5_what_opens_and_differs_between_copies_is_told_and_left() {
+    let (_world, vault) = world(3, 3).await;
+    let history = names::wal_history(&service(), SYSTEM, Timeline(2));
+    let whole = names::wal_segment(&service(), SYSTEM, Timeline(1), &segment(1).to_string());
+    let record = names::journal_record("services/db/stream", 1);
+    let sealed = |name: &str, raw: &[u8]| {
+        bytes::Bytes::from(seal::seal_object(vault.key(), name, vault.clock().as_ref(), raw))
+    };
+    // The same, sealed twice, is no difference.
+    vault
+        .copies()
+        .overwrite_in(1, &whole, sealed(&whole, &fixture::content(1, SEGMENT as usize)))
+        .await
+        .unwrap();
+    for copy in 0..2 {
+        vault.copies().create_in(copy, &history, sealed(&history, b"1\t0/500\twhy\n")).await.unwrap();
+        vault.copies().create_in(copy, &record, sealed(&record, b"{}")).await.unwrap();
+    }
+    let differs = |report: &Report, name: &str| has(report, FindingKind::Differs, name);
+    let report = ask(&vault, &deep()).await;
+    assert!(!differs(&report, ""), "{:?}", report.findings);
+    // Two servers promoted apart, each seen by another copy: told by a shallow look too.
+    vault.copies().overwrite_in(1, &history, sealed(&history, b"1\t0/700\twhy\n")).await.unwrap();
+    vault.copies().overwrite_in(1, &record, sealed(&record, b"{ }")).await.unwrap();
+    vault
+        .copies()
+        .overwrite_in(2, &whole, sealed(&whole, &fixture::content(9, SEGMENT as usize)))
+        .await
+        .unwrap();
+    let before = everything(&vault).await;
+    let report = ask(&vault, &CheckOptions::default()).await;
+    assert!(differs(&report, &history) && !report.is_sound(), "{:?}", report.findings);
+    // Neither goes to the copy that lacks it.
+    let report = ask(&vault, &repair(true)).await;
+    for name in [&history, &whole, &record] {
+        assert!(differs(&report, name), "{name}: {:?}", report.findings);
+    }
+    assert!(report.findings.iter().all(|finding| !finding.repaired), "{:?}", report.findings);
+    let after = everything(&vault).await;
+    assert_eq!((&after[&history], &after[&record]), (&before[&history], &before[&record]));
 }
 
 #[tokio::test(start_paused = true)]
