@@ -15,6 +15,7 @@ mod commands;
 mod copies;
 mod demo;
 mod failure;
+mod forecast;
 mod helper;
 mod journal;
 mod output;

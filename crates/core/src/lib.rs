@@ -6,4 +6,5 @@
 //! # Invariants
 //! - **Pure.** No I/O, no clock, no randomness: `now` is an argument.
 
+pub mod forecast;
 pub mod schedule;

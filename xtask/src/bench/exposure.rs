@@ -3,6 +3,7 @@
 use super::measure::{median, quantile, so_far, spread};
 use super::protected::{Protected, Streaming};
 use anyhow::{Context, bail};
+use lifeboat_testkit::postgres::give_to_server_user;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -118,6 +119,8 @@ pub fn cost(root: &Path) -> anyhow::Result<()> {
                     // Anew each time: where it left off the server has no WAL any more, and it would wait for ever.
                     let files = protected.path(&format!("receivewal-{round}"));
                     std::fs::create_dir(&files)?;
+                    // It runs as the server's user.
+                    give_to_server_user(&files);
                     let mut command = protected.cluster.command("pg_receivewal");
                     command.arg("-D").arg(&files).stdin(Stdio::null());
                     let mut child = command.stderr(Stdio::null()).spawn().context("run pg_receivewal")?;

@@ -200,6 +200,7 @@ pub async fn advance(
             let data = serde_json::json!({
                 "point": point.id, "from": from, "timeline": point.timeline, "start": point.start,
                 "stop": point.stop, "storedBytes": point.stored_bytes, "segments": watch.segments,
+                "replayedBytes": resolved.replay_bytes(),
             });
             fenced.append("advance.finished", data).await
         }

@@ -6,6 +6,7 @@
 //! - **S2 durable is counted.** What is at risk is held against what is in as many copies as the plan asks, outside of
 //!   the service's own failure domain: as the stream counts, and not as recovery reads.
 
+use crate::forecast::{self, ForecastView};
 use crate::output::{Exit, Style, Tone, clean};
 use crate::points::{self, PointView, State};
 use crate::settings::{self, Opened, Settings};
@@ -49,6 +50,7 @@ struct ServiceStatus {
     last_verified: Option<PointView>,
     windows: Vec<WindowView>,
     exposure: Option<ExposureView>,
+    recovery: Option<ForecastView>,
     slot: Option<SlotView>,
     problems: Vec<String>,
     unknown: Vec<String>,
@@ -132,6 +134,7 @@ async fn look(opened: &Opened, service: ServiceName) -> anyhow::Result<ServiceSt
         last_verified: points.iter().rev().find(|point| point.state == State::Verified).cloned(),
         windows: windows.iter().map(WindowView::new).collect(),
         exposure: None,
+        recovery: None,
         slot: None,
         problems: unread,
         unknown: Vec::new(),
@@ -166,6 +169,13 @@ async fn look(opened: &Opened, service: ServiceName) -> anyhow::Result<ServiceSt
         let detail = point.verified_detail.as_deref().unwrap_or_default();
         status.problems.push(format!("restore point {} {what}: {detail}", point.id));
     }
+    match predict(opened, &status.service, &points, &windows).await {
+        Ok(recovery) => {
+            status.problems.extend(recovery.as_ref().and_then(ForecastView::problem));
+            status.recovery = recovery;
+        }
+        Err(error) => status.unknown.push(format!("how long a recovery takes: {error:#}")),
+    }
     if let Ok(postgres) = opened.postgres(&status.service) {
         let stream = Scope::service(&status.service, journal::STREAM);
         // A journal that does not read is the business of `journal verify`; then it is taken to have been.
@@ -184,6 +194,22 @@ async fn look(opened: &Opened, service: ServiceName) -> anyhow::Result<ServiceSt
         }
     }
     Ok(status)
+}
+
+/// How long a recovery to the newest moment would take; none if there is nothing to begin from.
+async fn predict(
+    opened: &Opened,
+    service: &ServiceName,
+    points: &[PointView],
+    windows: &[Window],
+) -> anyhow::Result<Option<ForecastView>> {
+    // The newest line comes last.
+    let Some(span) = windows.last().and_then(|window| window.spans.last()) else { return Ok(None) };
+    let Some(newest) = span.points.last() else { return Ok(None) };
+    let planned = opened.plan.as_ref().map(|plan| &plan.plan);
+    let objective = planned.and_then(|plan| plan.objectives_of(plan.service(service)?).rto);
+    let (replay_bytes, objective) = (span.to.bytes_since(newest.start), objective.map(|rto| rto.0));
+    forecast::look(&opened.vault, service, points, replay_bytes, objective).await.map(Some)
 }
 
 /// How far the server is.
@@ -377,6 +403,9 @@ fn human(status: &ServiceStatus, now: Timestamp, style: &Style) -> String {
             line("exposure", format!("{behind} of WAL, {durable} to {flushed_on_server}{since}"));
         }
         None => line("exposure", "unknown".to_owned()),
+    }
+    if let Some(recovery) = &status.recovery {
+        line("recovery", recovery.text());
     }
     if let Some(slot) = &status.slot {
         let streams = if slot.active { "streamed" } else { "nobody streams" };

@@ -39,6 +39,11 @@ fn a1_a2_a_restore_point_is_recovered_forward_while_production_is_down() {
     assert!(point["storedBytes"].as_u64().unwrap() < point["sizeBytes"].as_u64().unwrap() / 10);
     assert_eq!(left(&world), 0);
     snapshot!("advance", &advanced);
+    // Both were recoveries: of what happened is told what would.
+    let status = world.run(&["status", "--json"]).json();
+    let recovery = &status["services"][0]["recovery"];
+    assert_eq!(recovery["measured"], 2, "{status:#}");
+    assert!(recovery["seconds"].as_f64().unwrap() > 0.0);
     let told = world.run(&ADVANCE).expect(0);
     assert!(told.stdout.contains("nothing to advance"), "{}", told.stdout);
 
