@@ -15,7 +15,7 @@ use crate::failure::Next;
 use crate::journal;
 use crate::output::Exit;
 use crate::pin::pin;
-use crate::points::{self, PointView, State};
+use crate::points::{self, Known, PointView, State};
 use crate::progress::{Progress, Reading};
 use crate::recovery::{self, Hold, Segment, Stopwatch, Wanted};
 use crate::settings::{Opened, Settings};
@@ -29,7 +29,7 @@ use lifeboat_postgres::target::{self, Resolved, Target};
 use lifeboat_postgres::verify::Outcome;
 use lifeboat_postgres::{restore, view};
 use lifeboat_vault::pins::Purpose;
-use lifeboat_vault::point::{self, RestorePoint};
+use lifeboat_vault::point::RestorePoint;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -224,15 +224,10 @@ async fn trusted(
     opened: &Opened,
     service: &ServiceName,
 ) -> anyhow::Result<Vec<RestorePoint>> {
-    let mut points = point::list(&opened.vault, service).await?;
-    match journal::verdicts(&opened.vault, service).await {
-        Ok(verdicts) => {
-            points
-                .retain(|point| verdicts.get(&point.id).is_none_or(|verdict| verdict.state != State::Failed));
-        }
-        Err(error) => settings.output.warn(format!("which restore points failed is not known: {error:#}")),
-    }
-    Ok(points)
+    let Known { points, views, unread } = points::of_service(&opened.vault, service).await?;
+    unread.into_iter().for_each(|line| settings.output.warn(line));
+    let good = points.into_iter().zip(views).filter(|(_, view)| view.state != State::Failed);
+    Ok(good.map(|(point, _)| point).collect())
 }
 
 /// Replays, stops, and stores what replay wrote.
