@@ -160,7 +160,7 @@ fn segments(below: &std::path::Path) -> Vec<PathBuf> {
 #[test]
 fn what_a_plan_asks_for_and_is_not_carried_out_yet_is_said() {
     let (world, _cluster) = World::with_server(&Installation::newest());
-    world.change_plan("      keep:", "      advance: {every: 15m}\n      keep:");
+    world.change_plan("services:", "scenarios: [{name: fire}]\nservices:");
     let checked = world.json(&["plan", "check"]);
     assert_eq!(
         (&checked["warnings"], &checked["findings"][0]["code"]),
@@ -174,5 +174,5 @@ fn what_a_plan_asks_for_and_is_not_carried_out_yet_is_said() {
     let found = said.map_while(Result::ok).find(|line| line.contains("accepted and not carried out yet"));
     serving.kill().unwrap();
     serving.wait().unwrap();
-    assert!(found.is_some_and(|line| line.contains("services[0].postgres.advance")));
+    assert!(found.is_some_and(|line| line.contains("scenarios")));
 }

@@ -5,6 +5,7 @@ use super::{WalArchive, WalError, answered};
 use crate::{CopyFailure, Created, WriteError, seal};
 use bytes::Bytes;
 use lifeboat_base::{Lsn, LsnRange, Timeline};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// A segment as the one who wrote its pieces remembers it.
@@ -87,7 +88,8 @@ impl WalArchive {
                 let there = pieces.iter().map(|piece| piece.range);
                 let known = remembered.filter(|known| all_took_it && known.is_all(range, there));
                 let raw = match known {
-                    Some(known) => known.bytes.clone(),
+                    // Not copied: a segment's bytes are much of what a stream holds.
+                    Some(known) => Cow::from(&known.bytes),
                     None => {
                         let end = reach(timeline, range.start, &pieces)?;
                         if end < range.end {
@@ -98,7 +100,7 @@ impl WalArchive {
                         }
                         let mut raw = vec![0; self.cluster.segment_bytes as usize];
                         self.lay(timeline, &mut raw, range.start, pieces, Versions::Each).await?;
-                        raw
+                        Cow::from(raw)
                     }
                 };
                 let key = self.vault.key();
