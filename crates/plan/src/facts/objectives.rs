@@ -56,6 +56,8 @@ pub struct Objective {
     pub place: Place,
     /// As it is written.
     pub words: String,
+    /// Which of the statements it was found in.
+    pub statement: usize,
 }
 
 /// Spellings, the longer ones first.
@@ -156,7 +158,7 @@ fn word(text: &str, name: &str) -> Option<usize> {
 #[must_use]
 pub fn find(document: &Document, statements: &[Statement]) -> Vec<Objective> {
     let mut objectives = Vec::new();
-    for statement in statements {
+    for (at, statement) in statements.iter().enumerate() {
         let Some(value) = value(statement) else { continue };
         let Some((metric, name)) = meaning(document, statement) else { continue };
         let titles = document.titles(statement.section);
@@ -178,7 +180,15 @@ pub fn find(document: &Document, statements: &[Statement]) -> Vec<Objective> {
         };
         let place = statement.value.place(value.start, value.end);
         let words = statement.value.plain()[value.start..value.end].to_owned();
-        objectives.push(Objective { metric, scope, low_s: value.low_s, high_s: value.high_s, place, words });
+        objectives.push(Objective {
+            metric,
+            scope,
+            low_s: value.low_s,
+            high_s: value.high_s,
+            place,
+            words,
+            statement: at,
+        });
     }
     objectives
 }

@@ -175,25 +175,29 @@ impl<'a> Importer<'a> {
 
     /// The service of that title, made if there is none.
     fn service(&mut self, title: &str, line: u32) -> &mut Map {
-        let count = match self.plan.get("services").map(|draft| &draft.value) {
-            Some(draft::Shape::List(items)) => items.len(),
-            _ => 0,
+        self.titled("services", "service", title, line)
+    }
+
+    /// The item of `list` with that title, made if there is none. One whose title gives no name is called by its
+    /// number: `tier-2`.
+    fn titled(&mut self, list: &str, noun: &str, title: &str, line: u32) -> &mut Map {
+        let items = match self.plan.get(list).map(|draft| &draft.value) {
+            Some(draft::Shape::List(items)) => &items[..],
+            _ => &[],
         };
-        let known = match self.plan.get("services").map(|draft| &draft.value) {
-            Some(draft::Shape::List(items)) => items.iter().find_map(|item| match &item.value {
-                draft::Shape::Map(map) if map.text_of("title") == Some(title) => {
-                    map.text_of("name").map(str::to_owned)
-                }
-                _ => None,
-            }),
+        let known = items.iter().find_map(|item| match &item.value {
+            draft::Shape::Map(map) if map.text_of("title") == Some(title) => {
+                map.text_of("name").map(str::to_owned)
+            }
             _ => None,
-        };
-        let label = known.or_else(|| words::label(title)).unwrap_or_else(|| format!("service-{}", count + 1));
-        let service = self.plan.named("services", &label, line);
+        });
+        let label = known.or_else(|| words::label(title));
+        let label = label.unwrap_or_else(|| format!("{noun}-{}", items.len() + 1));
+        let item = self.plan.named(list, &label, line);
         if title != label {
-            service.say("title", title, line);
+            item.say("title", title, line);
         }
-        service
+        item
     }
 
     /// Whether a line stands in a scenario or procedure.

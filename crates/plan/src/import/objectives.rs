@@ -4,7 +4,7 @@ use super::Importer;
 use super::draft::{Draft, Map};
 use super::outline::{self, Piece, What};
 use super::topics::Topic;
-use super::words::{interval, label};
+use super::words::{self, interval};
 use crate::document::Text;
 use crate::facts::objectives::{self, Metric, Scope};
 use crate::facts::statements::{Form, Statement};
@@ -31,20 +31,22 @@ pub(super) fn of_all(import: &mut Importer<'_>) {
         if import.is_in_unit(line) {
             continue;
         }
-        let all = whole_value(import, line, &objective.words);
+        let all = outline::flat(&facts.statements[objective.statement].value);
         let mut sentences = all.split(". ");
         let whole = sentences.next().unwrap_or_default().to_owned();
         // `RTO: 4 hours. We can lose RPO: 15 minutes.`
         for sentence in sentences {
             let span = crate::facts::durations::first(sentence);
             if let (&[other], Some(span)) = (&objectives::metrics(sentence).0[..], span) {
-                let target = target(import, name.as_deref(), other, line);
-                put(target, other, Some(span.high_s), None, line);
+                let put =
+                    put(target(import, name.as_deref(), other, line), other, Some(span.high_s), None, line);
+                tell(import, put, line);
             }
         }
         let more = says_more(&whole, &objective.words, objective.low_s != objective.high_s);
         let target = target(import, name.as_deref(), objective.metric, line);
-        put(target, objective.metric, Some(objective.high_s), more.then_some(whole.as_str()), line);
+        let put = put(target, objective.metric, Some(objective.high_s), more.then_some(whole.as_str()), line);
+        tell(import, put, line);
         import.took(line, line);
     }
     for statement in &facts.statements {
@@ -58,7 +60,8 @@ pub(super) fn of_all(import: &mut Importer<'_>) {
             continue;
         }
         let target = target(import, worded.name.as_deref(), worded.metric, line);
-        put(target, worded.metric, None, Some(&worded.words), line);
+        let put = put(target, worded.metric, None, Some(&worded.words), line);
+        tell(import, put, line);
         import.took(line, line);
         import.miss(line, format!("`{}` is no duration; it is kept in words", worded.words));
     }
@@ -75,8 +78,8 @@ fn pairs(import: &mut Importer<'_>, statement: &Statement) {
     for part in value.split([',', ';', '/', '·', '|']) {
         let span = crate::facts::durations::first(part);
         if let (&[metric], Some(span)) = (&objectives::metrics(part).0[..], span) {
-            let target = target(import, Some(&name), metric, line);
-            put(target, metric, Some(span.high_s), None, line);
+            let put = put(target(import, Some(&name), metric, line), metric, Some(span.high_s), None, line);
+            tell(import, put, line);
             import.took(line, line);
         }
     }
@@ -105,28 +108,69 @@ pub(super) fn of_scenario(
         Some(span) => {
             let stated = value.plain().get(span.start..span.end).unwrap_or_default();
             let more = says_more(&words, stated, span.low_s != span.high_s);
-            put(objectives, metric, Some(span.high_s), more.then_some(words.as_str()), line);
+            let put = put(objectives, metric, Some(span.high_s), more.then_some(words.as_str()), line);
+            tell(import, put, line);
         }
         None => {
-            put(objectives, metric, None, Some(&words), line);
+            let put = put(objectives, metric, None, Some(&words), line);
+            tell(import, put, line);
             import.miss(line, format!("`{words}` is no duration; it is kept in words"));
         }
     }
     true
 }
 
-fn put(objectives: &mut Map, metric: Metric, seconds: Option<u64>, words: Option<&str>, line: u32) {
-    let free = seconds.is_none_or(|seconds| objectives.say(key(metric), interval(seconds), line));
-    if let Some(words) = words.filter(|_| free) {
-        objectives.within("words", line).say(key(metric), words, line);
+/// What the document says of an objective elsewhere: the line and the value that was taken.
+struct Otherwise {
+    key: &'static str,
+    line: u32,
+    taken: String,
+}
+
+/// Takes an objective, unless another value was taken before.
+fn put(
+    objectives: &mut Map,
+    metric: Metric,
+    seconds: Option<u64>,
+    words: Option<&str>,
+    line: u32,
+) -> Result<(), Otherwise> {
+    let key = key(metric);
+    let value = seconds.map(interval);
+    if let Some(value) = &value
+        && !objectives.say(key, value.clone(), line)
+    {
+        return match objectives.get(key) {
+            Some(taken) if objectives.text_of(key) != Some(value) => Err(Otherwise {
+                key,
+                line: taken.line,
+                taken: objectives.text_of(key).unwrap_or_default().to_owned(),
+            }),
+            _ => Ok(()),
+        };
+    }
+    if let Some(words) = words {
+        objectives.within("words", line).say(key, words, line);
+    }
+    Ok(())
+}
+
+/// A value that had to stand back is told, never lost.
+fn tell(import: &mut Importer<'_>, put: Result<(), Otherwise>, line: u32) {
+    if let Err(Otherwise { key, line: other, taken }) = put {
+        import.miss(line, format!("another {key} than the {taken} of line {other}, which was taken"));
     }
 }
 
 /// The mapping that holds the objectives of a name: the plan's, a tier's or a service's.
 fn target<'m>(import: &'m mut Importer<'_>, name: Option<&str>, metric: Metric, line: u32) -> &'m mut Map {
     let Some(name) = name else { return import.plan.within("objectives", line) };
-    let title = import.as_written(name, line);
-    let Some(label) = label(&title) else { return import.plan.within("objectives", line) };
+    let mut title = import.as_written(name, line);
+    if !title.chars().any(char::is_alphabetic) {
+        // `1` below `Tier`.
+        let header = import.first_column(line).filter(|header| header.chars().any(char::is_alphabetic));
+        title = format!("{} {title}", words::capital(header.as_deref().unwrap_or("tier")));
+    }
     if import.first_column(line).is_some_and(|header| {
         ["service", "system", "component", "application", "dienst", "服务", "系统"]
             .iter()
@@ -156,22 +200,9 @@ fn target<'m>(import: &'m mut Importer<'_>, name: Option<&str>, metric: Metric, 
     } else {
         "tier"
     };
-    let tier = import.plan.named("tiers", &label, line);
-    tier.say("title", &title, line);
+    let tier = import.titled("tiers", "tier", &title, line);
     tier.put("kind", Draft::text(kind, line));
     tier.within("objectives", line)
-}
-
-/// All that the statement says whose duration stands on this line.
-fn whole_value(import: &Importer<'_>, line: u32, words: &str) -> String {
-    // Statements stand in the order of their lines.
-    let statements = &import.facts.statements;
-    let from = statements
-        .partition_point(|statement| statement.value.whole().line.max(statement.place().line) < line);
-    let mut of_line = statements[from..].iter().take(100);
-    of_line
-        .find(|statement| statement.value.plain().contains(words))
-        .map_or_else(|| words.to_owned(), |statement| outline::flat(&statement.value))
 }
 
 /// Whether a value says more than its duration: a range, a condition.

@@ -209,6 +209,23 @@ fn what_is_no_duration_is_kept_in_words_and_said_to_be_so() {
     insta::assert_snapshot!("worded", told(&imported, &written));
 }
 
+/// Each row's objectives are its own: none takes the place of another's or of the plan's.
+#[test]
+fn tiers_without_a_latin_letter_are_numbered() {
+    let source = "# 恢复计划\n\n## 恢复目标\n\n| 级别 | RTO | RPO |\n|---|---|---|\n| 关键业务 | 1 小时 | 5 分钟 |\n| 一般业务 | 24 小时 | 4 小时 \
+                  |\n\n## Objectives\n\n| Tier | RTO |\n|---|---|\n| 1 | 2 h |\n| 2 | 8 h |\n\n- RTO: 4 hours\n";
+    let (imported, written) = import("x", source);
+    insta::assert_snapshot!("numbered_tiers", told(&imported, &written));
+}
+
+#[test]
+fn a_scenario_needs_no_number() {
+    let source = "# X\n\n## Scenario: the database is lost\n\n```sh\npsql -c 'select 1'\n```\n\n## Scenarios\n\n### A region is \
+                  lost\n\n```sh\nkubectl get nodes\n```\n";
+    let (imported, written) = import("x", source);
+    insta::assert_snapshot!("a_scenario", told(&imported, &written));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 

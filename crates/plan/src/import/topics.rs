@@ -203,6 +203,8 @@ const NUMBERED: [&str; 10] = [
     "情境",
     "disaster",
 ];
+/// Those of them that need no number to say so.
+const SCENARIOS: [&str; 7] = ["scenario", "szenario", "escenario", "scénario", "场景", "場景", "情境"];
 const PROCEDURES: [&str; 4] = ["procedure", "runbook", "playbook", "verfahren"];
 
 /// The topic of each section.
@@ -236,7 +238,15 @@ fn topic(document: &Document, at: usize, above: Topic) -> Topic {
             })
         })
     };
-    if counted(&NUMBERED) {
+    // `Scenario: database lost`, of which there may be one only.
+    let named = |word: &str| {
+        small.strip_prefix(word).is_some_and(|rest| {
+            let rest = rest.trim_start();
+            let behind = rest.trim_start_matches([':', '：', '-', '–', '—', ' ']);
+            behind.len() < rest.len() && !behind.is_empty()
+        })
+    };
+    if counted(&NUMBERED) || SCENARIOS.iter().any(|word| named(word)) {
         return Topic::Scenario;
     }
     if counted(&PROCEDURES) && above != Topic::Testing {
@@ -255,11 +265,7 @@ fn topic(document: &Document, at: usize, above: Topic) -> Topic {
             None if find(WEAK) == Some(Topic::Scenarios) => Topic::Scenarios,
             None => Topic::Scenario,
         },
-        Topic::Procedures => match find(STRONG) {
-            Some(topic) => topic,
-            None if is_part => Topic::Procedures,
-            None => Topic::Procedures,
-        },
+        Topic::Procedures => find(STRONG).unwrap_or(Topic::Procedures),
         Topic::Backups if ["verif", "test", "prüfung", "验证"].iter().any(|word| has(title, word)) => {
             Topic::Testing
         }

@@ -194,11 +194,11 @@ fn talk(style: &Style, told: &Told, fails: bool) -> String {
     let (lines, captured) = (sum(|of| of.lines), sum(|of| of.captured));
     let (commands, kept) = (sum(|of| of.commands), sum(|of| of.commands_captured));
     let what = format!(
-        "{captured} of {lines} lines and {kept} of {commands} commands became fields of the plan; {} not understood",
+        "{captured} of {lines} lines and {kept} of {commands} commands became fields of the plan; {}",
         match told.missed.len() {
-            0 => "nothing was".to_owned(),
-            1 => "1 thing was".to_owned(),
-            count => format!("{count} things were"),
+            0 => "all was understood".to_owned(),
+            1 => "1 thing was not understood".to_owned(),
+            count => format!("{count} things were not understood"),
         }
     );
     let tone = if told.missed.is_empty() { Tone::Good } else { Tone::Doubtful };
