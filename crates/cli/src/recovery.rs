@@ -20,6 +20,7 @@ use lifeboat_postgres::restore::{
     self, Recovery, RestoreError, RestoreOptions, RestorePlan, RestoreProgress, Stop,
 };
 use lifeboat_postgres::server::{self, Account, Installation, Server, StartOptions};
+use lifeboat_postgres::target::Resolved;
 use lifeboat_vault::pins;
 use lifeboat_vault::point::RestorePoint;
 use serde::Serialize;
@@ -54,6 +55,21 @@ pub struct Wanted {
     pub tablespaces: BTreeMap<String, PathBuf>,
     /// Threads.
     pub workers: usize,
+}
+
+impl Wanted {
+    /// What a target needs, into an empty directory.
+    pub fn of(resolved: &Resolved, into: &Path) -> Self {
+        Self {
+            point: resolved.point.clone(),
+            timeline: resolved.timeline,
+            stop: resolved.stop(),
+            into: into.to_owned(),
+            delta: false,
+            tablespaces: BTreeMap::new(),
+            workers: restore::DEFAULT_WORKERS,
+        }
+    }
 }
 
 /// A part of the recovery time.

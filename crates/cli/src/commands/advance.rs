@@ -27,11 +27,10 @@ use lifeboat_postgres::advance::{self, AdvanceOptions};
 use lifeboat_postgres::backup::{self, BackupProgress};
 use lifeboat_postgres::target::{self, Resolved, Target};
 use lifeboat_postgres::verify::Outcome;
-use lifeboat_postgres::{restore, view};
+use lifeboat_postgres::view;
 use lifeboat_vault::pins::Purpose;
 use lifeboat_vault::point::RestorePoint;
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -243,15 +242,7 @@ async fn make(
         .output
         .say(format!("{service} from restore point {} on, to the checkpoint of {}", point.id, resolved.stop));
     let scratch = Scratch::new(scratch, &point.id, false).await?;
-    let wanted = Wanted {
-        point: point.clone(),
-        timeline: resolved.timeline,
-        stop: resolved.stop(),
-        into: scratch.path().to_owned(),
-        delta: false,
-        tablespaces: BTreeMap::new(),
-        workers: restore::DEFAULT_WORKERS,
-    };
+    let wanted = Wanted::of(resolved, scratch.path());
     // Listened to until nothing of it runs any more.
     let _stopping = signals::stopping();
     let ground = ThrowAway::make(settings, opened, &wanted).await?;

@@ -2,7 +2,7 @@
 
 use crate::backup_fixture::{restored, tree};
 use crate::recovery::Fixture;
-use lifeboat_base::Lsn;
+use lifeboat_base::{Lsn, Timeline};
 use lifeboat_pgformat::{Fork, PAGE_SIZE_BYTES, RelationFile, WalFileName};
 use lifeboat_postgres::advance::{self, AdvanceError, AdvanceOptions};
 use lifeboat_postgres::restore::Stop;
@@ -10,6 +10,7 @@ use lifeboat_postgres::server::Server;
 use lifeboat_postgres::target::{self, Resolved, Target};
 use lifeboat_postgres::verify::{Outcome, examine};
 use lifeboat_postgres::view::{self, Keep, View};
+use lifeboat_testkit::faulty::{Fault, FaultPlan};
 use lifeboat_testkit::postgres::Installation;
 use lifeboat_vault::point::{self, RestorePoint};
 use lifeboat_vault::wal::{WalArchive, clusters};
@@ -78,7 +79,21 @@ impl Production {
                 let bytes = std::fs::read(self.fixture.place("archive").join(&name)).unwrap();
                 archive.put_segment(file, &bytes).await.unwrap();
             }
+            if let Some(timeline) = name.strip_suffix(".history") {
+                let bytes = std::fs::read(self.fixture.place("archive").join(&name)).unwrap();
+                let timeline = Timeline(u32::from_str_radix(timeline, 16).unwrap());
+                archive.put_history(timeline, &bytes).await.unwrap();
+            }
         }
+    }
+
+    /// As after a failover: its own WAL to the end, then a new timeline.
+    fn promoted(&self) {
+        let cluster = &self.fixture.cluster;
+        cluster.stop();
+        std::fs::write(cluster.data_directory().join("standby.signal"), "").unwrap();
+        cluster.restart();
+        cluster.promote();
     }
 
     async fn points(&self) -> Vec<RestorePoint> {
@@ -179,17 +194,24 @@ fn masked(page: &[u8]) -> Vec<u8> {
     page
 }
 
-async fn a_chain_is_what_a_standby_is(installation: &Installation, rounds: u32) {
+/// Production is promoted before each of the rounds in `switches`.
+async fn a_chain_is_what_a_standby_is(installation: &Installation, rounds: u32, switches: &[u32]) {
     let mut production = Production::start(installation).await;
     let mut last: Option<(Resolved, RestorePoint)> = None;
     for round in 0..rounds {
+        if switches.contains(&round) {
+            production.promoted();
+        }
         production.live(round).await;
         let resolved = production.next().await.unwrap();
         if let Some((_, newest)) = &last {
             assert_eq!(resolved.point, *newest, "from the newest on");
         }
         let point = production.advance(&resolved, &format!("advance{round}")).await;
-        assert_eq!(point.layers.len(), round as usize + 2);
+        // From the ninth on, the newest are folded.
+        assert!(point.layers.len() == round as usize + 2 || round >= 8, "{:?}", point.layers);
+        let switched = switches.iter().filter(|before| **before <= round).count();
+        assert_eq!(point.timeline, Timeline(1 + u32::try_from(switched).unwrap()));
         assert!(point.stop >= resolved.end && point.start > resolved.point.start);
         assert!(point.stored_bytes < point.size_bytes / 2, "{} of {}", point.stored_bytes, point.size_bytes);
         last = Some((resolved, point));
@@ -238,21 +260,26 @@ async fn a_chain_is_what_a_standby_is(installation: &Installation, rounds: u32) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a1_a2_a_chain_of_advances_is_page_by_page_what_a_standby_is() {
-    a_chain_is_what_a_standby_is(&Installation::newest(), 3).await;
+    a_chain_is_what_a_standby_is(&Installation::newest(), 3, &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a1_a2_of_every_older_version_an_advance_is_page_by_page_what_a_standby_is() {
     let newest = Installation::newest().major;
     for installation in Installation::all().into_iter().filter(|installation| installation.major != newest) {
-        a_chain_is_what_a_standby_is(&installation, 2).await;
+        a_chain_is_what_a_standby_is(&installation, 2, &[]).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a1_a_chain_across_two_failovers_is_page_by_page_what_a_standby_is() {
+    a_chain_is_what_a_standby_is(&Installation::newest(), 3, &[0, 2]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: fifty advances"]
 async fn a_chain_of_fifty_advances_is_page_by_page_what_a_standby_is() {
-    a_chain_is_what_a_standby_is(&Installation::newest(), 50).await;
+    a_chain_is_what_a_standby_is(&Installation::newest(), 50, &[17]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -279,4 +306,44 @@ async fn a1_a_server_that_did_not_stop_at_the_checkpoint_is_not_stored() {
     assert!(matches!(stored, Err(AdvanceError::NotThere(_))), "{stored:?}");
     assert_eq!(production.points().await.len(), 1);
     view.throw_away().unwrap();
+}
+
+/// The machine dies at every write in turn, once before the vault has it and once after.
+#[tokio::test(flavor = "multi_thread")]
+async fn a4_an_advance_killed_at_any_write_leaves_no_lie_and_does_not_hinder_the_next() {
+    let mut production = Production::start(&Installation::newest()).await;
+    production.live(0).await;
+    let resolved = production.next().await.unwrap();
+    let view = production.replayed(&resolved, "killed").await;
+    let store = &production.fixture.bench.stores[0];
+    let (options, before) = (production.store(&resolved), store.write_count());
+    let whole = advance::store(&options, &view).await.unwrap();
+    let writes = store.write_count() - before;
+    assert!(writes >= 3, "packs, index and manifest are {writes} writes");
+    let mut published = vec![whole];
+    for fault in [Fault::Crash, Fault::CrashAfter] {
+        for write in 1..=writes {
+            let before = production.points().await;
+            store.set_plan(FaultPlan::none().at_write(write, fault));
+            let outcome = advance::store(&options, &view).await;
+            assert!(store.has_crashed() && outcome.is_err(), "{fault:?} at write {write}: {outcome:?}");
+            store.set_plan(FaultPlan::none());
+            let after = production.points().await;
+            assert!(
+                before.iter().all(|point| after.contains(point)),
+                "{fault:?} at write {write} lost a point"
+            );
+            published.extend(after.into_iter().filter(|point| !before.contains(point)));
+        }
+    }
+    published.push(advance::store(&options, &view).await.unwrap());
+    view.throw_away().unwrap();
+    assert_eq!(published.len(), 3, "only one that died after its manifest is there");
+    let mut trees = Vec::new();
+    for (number, point) in published.iter().enumerate() {
+        let options = production.fixture.restore(point, point.stop, &format!("published{number}"));
+        restored(&options).await.unwrap();
+        trees.push(of_wal(&options.into));
+    }
+    assert!(trees.iter().all(|tree| *tree == trees[0]));
 }

@@ -19,14 +19,12 @@ use crate::throwaway::ThrowAway;
 use crate::{journal, settings, show};
 use anyhow::{Context, bail, ensure};
 use lifeboat_base::{ServiceName, error_chain, format_duration};
-use lifeboat_postgres::restore;
 use lifeboat_postgres::server::RECOVERED_LOG;
 use lifeboat_postgres::target::{self, Resolved, ScanError, TargetError};
 use lifeboat_postgres::verify::{self, Check, CheckOutcome, Outcome};
 use lifeboat_vault::point::RestorePoint;
 use lifeboat_vault::{ReadError, Scope, names, refusals};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -222,15 +220,7 @@ async fn try_it(
     // Listened to until nothing of it runs any more.
     let _stopping = signals::stopping();
     let target = target::own_end(&opened.vault, point).await.context("its own WAL is not whole")?;
-    let wanted = Wanted {
-        point: point.clone(),
-        timeline: target.timeline,
-        stop: target.stop(),
-        into: into.to_owned(),
-        delta: false,
-        tablespaces: BTreeMap::new(),
-        workers: restore::DEFAULT_WORKERS,
-    };
+    let wanted = Wanted::of(&target, into);
     if keep {
         let (options, plan) = recovery::plan(settings, opened, &wanted).await?;
         recovery::apply(settings, opened, &options, plan).await.map_err(checked)?;

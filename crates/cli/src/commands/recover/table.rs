@@ -21,12 +21,10 @@ use crate::throwaway::ThrowAway;
 use anyhow::{Context, anyhow, bail, ensure};
 use lifeboat_base::{ByteCount, Lsn, ServiceName};
 use lifeboat_postgres::client::{Connection, quote_identifier, quote_literal};
-use lifeboat_postgres::restore;
 use lifeboat_postgres::server::{Installation, Server};
 use lifeboat_postgres::target;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -114,15 +112,7 @@ pub(super) async fn run(
     goal.must_be_free(&tools).await?;
     let parent = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
     let scratch = Scratch::new(&parent, &resolved.point.id, false).await?;
-    let wanted = Wanted {
-        point: resolved.point.clone(),
-        timeline: resolved.timeline,
-        stop: resolved.stop(),
-        into: scratch.path().to_owned(),
-        delta: false,
-        tablespaces: BTreeMap::new(),
-        workers: restore::DEFAULT_WORKERS,
-    };
+    let wanted = Wanted::of(&resolved, scratch.path());
     settings.output.say(format!(
         "{} of {} as of {}, from restore point {}",
         args.tables.join(", "),

@@ -188,13 +188,10 @@ pub async fn bring_back(settings: &Settings, asked: Asked, into: PathBuf, how: H
         recovery::installation(resolved.point.major)?;
     }
     let wanted = Wanted {
-        point: resolved.point.clone(),
-        timeline: resolved.timeline,
-        stop: resolved.stop(),
-        into: into.clone(),
         delta: asked.how.is_delta(),
         tablespaces: tablespaces(&opened, &asked),
         workers: asked.how.workers(),
+        ..Wanted::of(&resolved, &into)
     };
     let (command, name) = (typed(settings, &asked, &into), asked.how.name());
     let (options, way) = match left.filter(|left| goes_on(left, &resolved, &asked)) {
