@@ -27,6 +27,9 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         #[cfg(feature = "bench")]
         ["bench", ref names @ ..] => bench::run(root, names),
+        // What a measurement starts beside itself.
+        #[cfg(feature = "bench")]
+        [bench::SWEEP, directory] => bench::keep(Path::new(directory)).map(|()| ExitCode::SUCCESS),
         _ => {
             eprintln!("{USAGE}");
             Ok(ExitCode::from(2))

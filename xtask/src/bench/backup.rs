@@ -1,11 +1,10 @@
 //! Full backup and full restore beside pgBackRest: the same server, zstd 3, AES-256, two processes each.
 
 use super::measure::{Taken, median, run as measure, spread};
+use super::peer::Peer;
 use super::protected::{Protected, SERVICE};
 use anyhow::Context;
-use lifeboat_testkit::postgres::{as_server_user, give_to_server_user};
 use std::path::Path;
-use std::process::Command;
 
 /// Rounds; in each, both tools, the first one in turn.
 const ROUNDS: usize = 5;
@@ -76,75 +75,4 @@ fn restore(protected: &Protected) -> anyhow::Result<Taken> {
     let taken = measure(&mut protected.lifeboat(&["restore", SERVICE, "--to", "latest", "--into", &text]))?;
     std::fs::remove_dir_all(&into).context("remove the restored directory")?;
     Ok(taken)
-}
-
-/// pgBackRest, set up for the same server.
-pub(super) struct Peer {
-    home: tempfile::TempDir,
-    configuration: std::path::PathBuf,
-}
-
-impl Peer {
-    /// A server that both protect.
-    pub(super) fn beside(root: &Path) -> anyhow::Result<(Protected, Self)> {
-        let home = lifeboat_testkit::postgres::scratch_directory();
-        let configuration = home.path().join("pgbackrest.conf");
-        let archive =
-            format!("pgbackrest --config={} --stanza=bench archive-push %p", configuration.display());
-        let settings = [("archive_mode", "on"), ("archive_command", &archive), ("wal_level", "replica")];
-        let protected = Protected::start(root, &settings)?;
-        let peer = Self { home, configuration };
-        peer.set_up(&protected)?;
-        Ok((protected, peer))
-    }
-
-    fn set_up(&self, protected: &Protected) -> anyhow::Result<()> {
-        let home = self.home.path();
-        for name in ["repo", "log", "lock", "spool"] {
-            std::fs::create_dir(home.join(name))?;
-        }
-        let cluster = &protected.cluster;
-        let text = format!(
-            "[global]\nrepo1-path={home}/repo\nrepo1-cipher-type=aes-256-cbc\nrepo1-cipher-pass=correct-horse\n\
-             repo1-retention-full=2\ncompress-type=zst\ncompress-level=3\nprocess-max=2\nstart-fast=y\n\
-             log-path={home}/log\nlock-path={home}/lock\nspool-path={home}/spool\nlog-level-console=warn\n\
-             [bench]\npg1-path={data}\npg1-port={port}\npg1-socket-path={socket}\npg1-user=postgres\n",
-            home = home.display(),
-            data = cluster.data_directory().display(),
-            port = cluster.port(),
-            socket = cluster.scratch().display(),
-        );
-        std::fs::write(&self.configuration, text)?;
-        give_to_server_user(home);
-        measure(&mut self.command(&["stanza-create"]))?;
-        Ok(())
-    }
-
-    pub(super) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = as_server_user(Command::new("pgbackrest"));
-        command
-            .arg(format!("--config={}", self.configuration.display()))
-            .arg("--stanza=bench")
-            .args(arguments);
-        command
-    }
-
-    fn restore(&self) -> anyhow::Result<Taken> {
-        let (into, taken) = self.restore_into("restored")?;
-        std::fs::remove_dir_all(&into)?;
-        Ok(taken)
-    }
-
-    /// A directory with all files in it.
-    pub(super) fn restored(&self) -> anyhow::Result<std::path::PathBuf> {
-        self.restore_into("restored").map(|(into, _)| into)
-    }
-
-    fn restore_into(&self, name: &str) -> anyhow::Result<(std::path::PathBuf, Taken)> {
-        let into = self.home.path().join(name);
-        std::fs::create_dir(&into)?;
-        give_to_server_user(&into);
-        let taken = measure(&mut self.command(&[&format!("--pg1-path={}", into.display()), "restore"]))?;
-        Ok((into, taken))
-    }
 }

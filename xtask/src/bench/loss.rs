@@ -2,10 +2,10 @@
 //! Counted: commits that were acknowledged to a client and are not there afterwards.
 
 use super::measure::{quantile, spread};
+use super::notes::{self, Note};
 use super::protected::{Protected, SERVICE, Streaming};
 use anyhow::{Context, bail};
 use std::collections::HashSet;
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -58,8 +58,10 @@ fn once(root: &Path) -> anyhow::Result<(HashSet<u64>, HashSet<u64>, Duration)> {
     cluster.psql("SELECT pg_reload_conf()");
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {
-            let command = cluster.command("psql");
-            std::thread::spawn(move || commit(command, client * COMMITS))
+            let mut command = cluster.command("psql");
+            command.args(["-XqtA", "-d", "postgres"]);
+            let note = Note { table: "acknowledged", first: client * COMMITS, limit: COMMITS };
+            std::thread::spawn(move || notes::commit(command, &note))
         })
         .collect();
     std::thread::sleep(LOAD);
@@ -85,33 +87,9 @@ fn once(root: &Path) -> anyhow::Result<(HashSet<u64>, HashSet<u64>, Duration)> {
     let address = restored["server"]["address"].as_str().context("no server was started")?;
     let mut psql = cluster.command("psql");
     let found = psql.args(["-XqtA", "-d", address, "-c", "SELECT id FROM acknowledged"]).output()?;
-    let found = String::from_utf8_lossy(&found.stdout).lines().filter_map(|line| line.parse().ok()).collect();
+    let found = notes::found(&String::from_utf8_lossy(&found.stdout));
     if let Some(pid) = restored["server"]["pid"].as_u64() {
         Command::new("kill").args(["-QUIT", &pid.to_string()]).status()?;
     }
     Ok((acked, found, took))
-}
-
-/// Commits one row after the other until the server is gone; returns what was acknowledged.
-fn commit(mut psql: Command, first: u64) -> anyhow::Result<HashSet<u64>> {
-    psql.args(["-XqtA", "-d", "postgres"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut psql = psql.spawn().context("run psql")?;
-    let (Some(mut questions), Some(answers)) = (psql.stdin.take(), psql.stdout.take()) else {
-        bail!("psql has no pipes")
-    };
-    let mut acked = HashSet::new();
-    let mut answers = BufReader::new(answers).lines();
-    for id in first..first + COMMITS {
-        // The connection breaks when the server dies, which is what ends this.
-        if writeln!(questions, "INSERT INTO acknowledged VALUES ({id}) RETURNING id;").is_err() {
-            break;
-        }
-        match answers.next() {
-            Some(Ok(line)) if line == id.to_string() => acked.insert(id),
-            _ => break,
-        };
-    }
-    let _ = psql.kill();
-    let _ = psql.wait();
-    Ok(acked)
 }

@@ -1,6 +1,7 @@
 //! Runs programs and says how long they took, how much memory and how much processor time.
 
 use anyhow::{Context, bail};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,17 @@ pub fn run(command: &mut Command) -> anyhow::Result<Taken> {
         bail!("{shown}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     }
     Ok(taken)
+}
+
+/// Runs a program to its end; what it printed.
+pub fn output(command: &mut Command) -> anyhow::Result<Vec<u8>> {
+    let shown = format!("{command:?}");
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("run {shown}"))?;
+    if !output.status.success() {
+        let [printed, said] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+        bail!("{shown}: {}\n{printed}{said}", output.status);
+    }
+    Ok(output.stdout)
 }
 
 /// What a running program has taken so far.
@@ -76,6 +88,16 @@ fn usage(pid: u32) -> Taken {
     taken
 }
 
+/// Processor seconds of a process and its children so far, and bytes that those which run have read.
+pub fn load_of(pid: u32) -> (f64, f64) {
+    let read = |process: &u32| {
+        let text = std::fs::read_to_string(format!("/proc/{process}/io")).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("rchar: "));
+        line.and_then(|number| number.trim().parse::<f64>().ok()).unwrap_or(0.0)
+    };
+    (usage(pid).processor_seconds, family(pid).iter().map(read).sum())
+}
+
 fn family(pid: u32) -> Vec<u32> {
     let mut found = vec![pid];
     let mut at = 0;
@@ -86,6 +108,24 @@ fn family(pid: u32) -> Vec<u32> {
         found.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
     }
     found
+}
+
+/// Says to whoever waits how far it is.
+#[expect(clippy::print_stderr, reason = "the tables are on standard output")]
+pub fn say(text: &str) {
+    eprintln!("  {text}");
+}
+
+/// Bytes of all files below a place, as they lie on the disk's books: lengths, not blocks.
+pub fn bytes_below(place: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(place) else { return 0 };
+    let sizes = entries.flatten().map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        // Gone meanwhile.
+        Err(_) => 0,
+    });
+    sizes.sum()
 }
 
 /// Median, least and most.

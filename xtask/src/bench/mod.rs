@@ -1,41 +1,103 @@
 //! The measurements: each tool in turn in one run, several rounds, medians with their spread.
 //!
 //! Every program is run as its users run it: the released `lifeboat`, the distribution's pgBackRest, real
-//! servers with `fsync` on. Results are printed as a table for `docs/benchmarks.md`.
+//! servers with `fsync` on. Results are printed as a table for `docs/benchmarks.md`, on standard output; how far it is,
+//! on standard error. Sizes are set in the environment, see [`sizes`].
 //!
-//! Deliberately absent: assertions. These machines are shared; a figure is looked at by people.
+//! Deliberately absent: assertions about speed. These machines are shared; a figure is looked at by people.
 
 mod backup;
 mod exposure;
+mod increment;
+mod kill;
+mod latency;
 mod lint;
+mod load;
+mod loopback;
 mod loss;
 mod measure;
+mod notes;
+mod peer;
 mod protected;
+mod random;
+mod recovered;
+mod replay;
+mod repository;
+mod scratch;
 mod search;
+mod sizes;
+mod table;
 mod tables;
 mod takeover;
 mod view;
+mod warm;
 
+pub use scratch::{SWEEP, keep};
+
+use sizes::Size;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// A measurement: its name, what it answers, and the code.
-type Measurement = (&'static str, &'static str, fn(&Path) -> anyhow::Result<()>);
+/// A measurement: its name, what it answers, what of it can be set, and the code.
+type Measurement = (&'static str, &'static str, &'static [Size], fn(&Path) -> anyhow::Result<()>);
 
-const ALL: [Measurement; 9] = [
-    ("backup", "full backup and full restore, MB/s and memory, beside pgBackRest", backup::run),
-    ("exposure", "commit on the primary → durable in the vault, p50, p99, max, under pgbench", exposure::run),
-    ("cost", "TPS with and without the stream, CPU-seconds of ours per GiB of WAL", exposure::cost),
-    ("loss", "killed and erased twenty times under synchronous commits: how many are lost", loss::run),
-    ("takeover", "how long nobody acts after the acting `lifeboat serve` was killed", takeover::run),
-    ("search", "`wal search` over 10 GiB of WAL, MB/s, beside reading the same vault", search::run),
+const ALL: &[Measurement] = &[
+    ("backup", "full backup and full restore, MB/s and memory, beside pgBackRest", &[], backup::run),
+    (
+        "exposure",
+        "commit on the primary → durable in the vault, p50, p99, max, under pgbench",
+        &[],
+        exposure::run,
+    ),
+    ("cost", "TPS with and without the stream, CPU-seconds of ours per GiB of WAL", &[], exposure::cost),
+    ("loss", "killed and erased twenty times under synchronous commits: how many are lost", &[], loss::run),
+    ("takeover", "how long nobody acts after the acting `lifeboat serve` was killed", &[], takeover::run),
+    ("search", "`wal search` over 10 GiB of WAL, MB/s, beside reading the same vault", &[], search::run),
     (
         "view",
-        "time to the first answer at three sizes, from a view, restored fully, and with pgBackRest",
+        "time to the first answer at several sizes, from a view, restored fully, and with pgBackRest",
+        view::SETTINGS,
         view::run,
     ),
-    ("lint", "`plan lint` over five real documents, and over one of 10,000 lines, ms", lint::run),
-    ("tables", "100,000 small tables: time and memory of backup and restore", tables::run),
+    (
+        "latency",
+        "bytes and requests before the first answer, with 0, 20 and 50 ms for each",
+        latency::SETTINGS,
+        latency::run,
+    ),
+    ("table", "one table out of a large database: seconds, and bytes read", table::SETTINGS, table::run),
+    (
+        "replay",
+        "recovery with much WAL: fetch and replay, MB/s; with an advance every 256 MiB",
+        replay::SETTINGS,
+        replay::run,
+    ),
+    (
+        "increment",
+        "1 % of pages updated: what advance stores, beside pgBackRest's incremental",
+        increment::SETTINGS,
+        increment::run,
+    ),
+    (
+        "repository",
+        "size after seven days of backups, beside pgBackRest and restic",
+        repository::SETTINGS,
+        repository::run,
+    ),
+    (
+        "warm",
+        "TPS on a view cold, warm and finished, beside a full restore; time until all is here",
+        warm::SETTINGS,
+        warm::run,
+    ),
+    (
+        "kill",
+        "a view killed 200 times under pgbench: what is lost, and is it sound",
+        kill::SETTINGS,
+        kill::run,
+    ),
+    ("lint", "`plan lint` over five real documents, and over one of 10,000 lines, ms", &[], lint::run),
+    ("tables", "100,000 small tables: time and memory of backup and restore", &[], tables::run),
 ];
 
 /// Runs one measurement, or lists all.
@@ -43,13 +105,21 @@ const ALL: [Measurement; 9] = [
 pub fn run(root: &Path, names: &[&str]) -> anyhow::Result<ExitCode> {
     match names {
         [] => {
-            for (name, about, _) in ALL {
+            for (name, about, settings, _) in ALL {
                 println!("make bench-{name:10} {about}");
+                if !settings.is_empty() {
+                    let each = settings.iter().map(|size| format!("{}={}", size.name, size.default));
+                    println!("{:21} {}", "", each.collect::<Vec<_>>().join(" "));
+                }
+            }
+            println!("\nWhat can be set in the environment, where it stands with its default above:");
+            for (name, about) in sizes::NAMES {
+                println!("  {name:24} {about}");
             }
             Ok(ExitCode::SUCCESS)
         }
         [name] => match ALL.iter().find(|(known, ..)| known == name) {
-            Some((_, _, measure)) => measure(root).map(|()| ExitCode::SUCCESS),
+            Some((.., measure)) => measure(root).map(|()| ExitCode::SUCCESS),
             None => {
                 eprintln!("there is no measurement `{name}`; `make bench` lists them");
                 Ok(ExitCode::from(2))

@@ -1,27 +1,34 @@
 //! A server with a plan and a vault, and the released program to work on them.
 
+use super::measure::say;
+use super::scratch::Scratch;
+use super::sizes;
 use anyhow::{Context, bail};
-use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation, scratch_directory};
+use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Opens vaults that live for one measurement.
 const PASSPHRASE: &str = "correct horse battery staple";
+/// For the vault to have what the server has flushed.
+const PATIENCE: Duration = Duration::from_secs(600);
+const LOOK: Duration = Duration::from_millis(20);
 /// The service in the plan.
 pub const SERVICE: &str = "bench";
 
 /// What a measurement works on.
 pub struct Protected {
     pub cluster: Cluster,
-    pub scratch: tempfile::TempDir,
+    pub scratch: Scratch,
     program: PathBuf,
 }
 
 impl Protected {
     /// Starts a server set up as production is, with an empty vault.
     pub fn start(root: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
-        let scratch = scratch_directory();
+        let scratch = Scratch::new()?;
         // `fsync` is on: what is measured must be what users get.
         let options = ClusterOptions::new()
             .set("fsync", "on")
@@ -56,6 +63,49 @@ impl Protected {
     /// A path in the scratch directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)
+    }
+
+    /// Production's process.
+    pub fn server(&self) -> Option<u32> {
+        super::recovered::server_in(self.cluster.data_directory())
+    }
+
+    /// Where the vault's only copy is.
+    pub fn vault(&self) -> PathBuf {
+        self.path("vault")
+    }
+
+    /// Fills the database as pgbench does, with room in each page for a row's next version.
+    pub fn fill(&self, gigabytes: f64) -> anyhow::Result<f64> {
+        say(&format!("filling a database of {gigabytes} GB"));
+        let scale = sizes::scale(gigabytes).to_string();
+        self.cluster.pgbench(&["-i", "-q", "-I", "dtGvp", "-F", "90", "-s", &scale]);
+        self.cluster.psql("CHECKPOINT");
+        Ok(self.database_bytes()? as f64)
+    }
+
+    /// Bytes of WAL that the server has written since it was made.
+    pub fn written(&self) -> anyhow::Result<u64> {
+        let text = self.cluster.psql("SELECT (pg_current_wal_lsn() - '0/0')::bigint");
+        text.trim().parse().context("read how much WAL there is")
+    }
+
+    /// Waits until the vault has all that the server has written so far.
+    pub fn until_durable(&self) -> anyhow::Result<()> {
+        let wanted = self.cluster.psql("SELECT pg_current_wal_lsn()");
+        let sql = format!(
+            "SELECT count(*) FROM pg_stat_replication WHERE application_name LIKE 'lifeboat%' \
+             AND flush_lsn >= '{}'",
+            wanted.trim()
+        );
+        let started = Instant::now();
+        while self.cluster.psql(&sql).trim() == "0" {
+            if started.elapsed() > PATIENCE {
+                bail!("the vault does not get what the server had written at {wanted}");
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
     }
 
     /// Bytes of all tables.
