@@ -1,35 +1,33 @@
 //! Full backup and full restore beside pgBackRest: the same server, zstd 3, AES-256, two processes each.
 
-use super::measure::{Taken, median, run as measure, spread};
+use super::load;
+use super::measure::{Taken, median, run as measure, say, spread};
 use super::peer::Peer;
 use super::protected::{Protected, SERVICE};
+use super::sizes::{GB, ROUNDS, Size};
 use anyhow::Context;
 use std::path::Path;
 
-/// Rounds; in each, both tools, the first one in turn.
-const ROUNDS: usize = 5;
-/// Data: half as pgbench makes it, half of it hashes, which do not compress.
-const PGBENCH_SCALE: &str = "60";
-const HASH_ROWS: u64 = 1_700_000;
+/// Half of it as pgbench makes it, half of it hashes, which do not compress.
+const SIZE: Size = Size::new(GB, "2");
+/// In each, both tools, the first one in turn.
+const ROUNDS_OF_EACH: Size = Size::new(ROUNDS, "5");
+pub const SETTINGS: &[Size] = &[SIZE, ROUNDS_OF_EACH];
 const MB: f64 = 1e6;
 
 #[expect(clippy::print_stdout, reason = "it is for people to read")]
 pub fn run(root: &Path) -> anyhow::Result<()> {
+    let (gigabytes, rounds) = (SIZE.one()?, ROUNDS_OF_EACH.count()?);
     let (protected, peer) = Peer::beside(root)?;
-    println!("filling the database");
-    protected.cluster.pgbench(&["-i", "-q", "-s", PGBENCH_SCALE]);
-    protected.cluster.psql(&format!(
-        "CREATE TABLE hashes AS SELECT g AS id, sha512(g::text::bytea) || sha512((-g)::text::bytea) || \
-         sha512((g || 'a')::bytea) || sha512((g || 'b')::bytea) || sha512((g || 'c')::bytea) || \
-         sha512((g || 'd')::bytea) || sha512((g || 'e')::bytea) || sha512((g || 'f')::bytea) AS noise \
-         FROM generate_series(1, {HASH_ROWS}) g"
-    ));
+    peer.fill(&protected, gigabytes / 2.0)?;
+    load::add_hashes(&protected, gigabytes / 2.0);
     protected.cluster.psql("VACUUM");
     protected.cluster.psql("CHECKPOINT");
     let bytes = protected.database_bytes()? as f64;
-    println!("{:.0} MB; {ROUNDS} rounds, both tools in each", bytes / MB);
+    println!("{:.0} MB; {rounds} rounds, both tools in each", bytes / MB);
     let [mut ours, mut theirs, mut our_restores, mut their_restores] = [const { Vec::new() }; 4];
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
+        say(&format!("round {} of {rounds}", round + 1));
         let mut tools = [true, false];
         if round % 2 == 1 {
             tools.reverse();

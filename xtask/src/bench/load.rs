@@ -2,8 +2,23 @@
 
 use super::protected::Protected;
 
+/// Rows of hashes that make a gigabyte.
+const HASHES_PER_GB: f64 = 1_700_000.0;
+/// What inserts may add before they begin anew.
+const FILLER_LIMIT_BYTES: u64 = 1 << 30;
 /// Rows of pgbench's accounts that fit a page, when a tenth of it is left free.
 const ROWS_A_PAGE: u64 = 54;
+
+/// Adds a table of hashes, which do not compress, of so many gigabytes.
+pub fn add_hashes(protected: &Protected, gigabytes: f64) {
+    let rows = (gigabytes * HASHES_PER_GB).ceil();
+    protected.cluster.psql(&format!(
+        "CREATE TABLE hashes AS SELECT g AS id, sha512(g::text::bytea) || sha512((-g)::text::bytea) || \
+         sha512((g || 'a')::bytea) || sha512((g || 'b')::bytea) || sha512((g || 'c')::bytea) || \
+         sha512((g || 'd')::bytea) || sha512((g || 'e')::bytea) || sha512((g || 'f')::bytea) AS noise \
+         FROM generate_series(1, {rows}) g"
+    ));
+}
 
 /// Updates and inserts until so many bytes of WAL are written; how many there are.
 pub fn write_wal(protected: &Protected, bytes: u64) -> anyhow::Result<u64> {
@@ -27,9 +42,6 @@ pub fn write_wal(protected: &Protected, bytes: u64) -> anyhow::Result<u64> {
         }
     }
 }
-
-/// What inserts may add before they begin anew.
-const FILLER_LIMIT_BYTES: u64 = 1 << 30;
 
 /// Updates one row in each page of so large a part of the accounts' pages, anywhere; how many pages that were.
 pub fn update_pages(protected: &Protected, part: f64) -> anyhow::Result<u64> {

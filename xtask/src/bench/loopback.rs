@@ -31,6 +31,8 @@ struct Counters {
     gets: AtomicU64,
     others: AtomicU64,
     bytes: AtomicU64,
+    wal_gets: AtomicU64,
+    wal_bytes: AtomicU64,
 }
 
 /// The counts at a moment.
@@ -42,6 +44,9 @@ pub struct Counted {
     pub others: u64,
     /// Of bodies that were sent.
     pub bytes: u64,
+    /// Of both, what was WAL.
+    pub wal_gets: u64,
+    pub wal_bytes: u64,
 }
 
 /// A running server; it ends when dropped.
@@ -101,6 +106,8 @@ impl Loopback {
             gets: of(&self.counters.gets),
             others: of(&self.counters.others),
             bytes: of(&self.counters.bytes),
+            wal_gets: of(&self.counters.wal_gets),
+            wal_bytes: of(&self.counters.wal_bytes),
         }
     }
 }
@@ -150,6 +157,10 @@ impl Shown {
             let answer = self.answer(&request);
             let length = answer.length.unwrap_or(answer.body.len() as u64);
             self.counters.bytes.fetch_add(answer.body.len() as u64, Ordering::Relaxed);
+            if request.method == "GET" && request.key.contains("/wal/") {
+                self.counters.wal_gets.fetch_add(1, Ordering::Relaxed);
+                self.counters.wal_bytes.fetch_add(answer.body.len() as u64, Ordering::Relaxed);
+            }
             let mut bytes =
                 format!("HTTP/1.1 {}\r\nContent-Length: {length}\r\n{}\r\n", answer.status, answer.headers)
                     .into_bytes();

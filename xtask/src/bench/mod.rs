@@ -7,6 +7,7 @@
 //! Deliberately absent: assertions about speed. These machines are shared; a figure is looked at by people.
 
 mod backup;
+mod detection;
 mod exposure;
 mod increment;
 mod kill;
@@ -16,6 +17,7 @@ mod load;
 mod loopback;
 mod loss;
 mod measure;
+mod memory;
 mod notes;
 mod peer;
 mod protected;
@@ -27,10 +29,10 @@ mod scratch;
 mod search;
 mod sizes;
 mod table;
-mod tables;
 mod takeover;
 mod view;
 mod warm;
+mod watch;
 
 pub use scratch::{SWEEP, keep};
 
@@ -42,7 +44,12 @@ use std::process::ExitCode;
 type Measurement = (&'static str, &'static str, &'static [Size], fn(&Path) -> anyhow::Result<()>);
 
 const ALL: &[Measurement] = &[
-    ("backup", "full backup and full restore, MB/s and memory, beside pgBackRest", &[], backup::run),
+    (
+        "backup",
+        "full backup and full restore, MB/s and memory, beside pgBackRest",
+        backup::SETTINGS,
+        backup::run,
+    ),
     (
         "exposure",
         "commit on the primary → durable in the vault, p50, p99, max, under pgbench",
@@ -96,8 +103,20 @@ const ALL: &[Measurement] = &[
         kill::SETTINGS,
         kill::run,
     ),
+    (
+        "detection",
+        "200 faults in copies of a vault: who finds them, and false OKs",
+        detection::SETTINGS,
+        detection::run,
+    ),
+    ("memory", "the most memory of each command over a few gigabytes", memory::SETTINGS, memory::run),
     ("lint", "`plan lint` over five real documents, and over one of 10,000 lines, ms", &[], lint::run),
-    ("tables", "100,000 small tables: time and memory of backup and restore", &[], tables::run),
+    (
+        "tables",
+        "100,000 small tables: time and memory of each command",
+        memory::TABLES_SETTINGS,
+        memory::tables,
+    ),
 ];
 
 /// Runs one measurement, or lists all.

@@ -3,7 +3,7 @@
 use super::measure::say;
 use super::scratch::Scratch;
 use super::sizes;
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -58,6 +58,19 @@ impl Protected {
         command.args(arguments).env("LIFEBOAT_PASSPHRASE", PASSPHRASE);
         command.env("LIFEBOAT_PLAN", self.scratch.path().join("lifeboat.yaml"));
         command
+    }
+
+    /// Where the program is.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Puts `to` into the plan in the place of `from`.
+    pub fn change_plan(&self, from: &str, to: &str) -> anyhow::Result<()> {
+        let path = self.path("lifeboat.yaml");
+        let text = std::fs::read_to_string(&path)?;
+        ensure!(text.contains(from), "the plan has no `{from}`");
+        Ok(std::fs::write(path, text.replace(from, to))?)
     }
 
     /// A path in the scratch directory.

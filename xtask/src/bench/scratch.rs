@@ -57,6 +57,11 @@ pub fn keep(directory: &Path) -> anyhow::Result<()> {
     let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     ensure!(name.starts_with("lifeboat-"), "{} is no scratch directory", directory.display());
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).context("wait")?;
+    clear_away(directory)
+}
+
+/// Ends all that belongs to `directory`, which is a scratch directory or in one, and removes it.
+pub fn clear_away(directory: &Path) -> anyhow::Result<()> {
     for pass in 0..PASSES {
         if pass > 0 {
             std::thread::sleep(BETWEEN_PASSES);
