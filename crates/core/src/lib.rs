@@ -7,4 +7,5 @@
 //! - **Pure.** No I/O, no clock, no randomness: `now` is an argument.
 
 pub mod forecast;
+pub mod run;
 pub mod schedule;
