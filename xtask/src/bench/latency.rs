@@ -4,8 +4,9 @@ use super::loopback::Loopback;
 use super::measure::{median, run as measure, say, spread};
 use super::protected::{Protected, SERVICE, Streaming};
 use super::recovered::Recovered;
-use super::sizes::{GB, ROUNDS, Size};
+use super::sizes::{GB, ROUNDS, Size, has_room_for};
 use anyhow::ensure;
+use lifeboat_testkit::postgres::scratch_directory;
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ pub fn run(root: &Path) -> anyhow::Result<()> {
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for gigabytes in sizes {
+        if !has_room_for(scratch_directory().path(), gigabytes) {
+            continue;
+        }
         let (protected, bytes, wal) = made(root, gigabytes)?;
         let mut figures: [[Vec<f64>; FIGURES]; LATENCIES_MS.len()] = Default::default();
         for round in 1..=rounds {

@@ -5,22 +5,23 @@ use super::load;
 use super::measure::{output, run as measure, say};
 use super::protected::{Protected, SERVICE, Streaming};
 use super::recovered::{Recovered, WRITABLE};
-use super::sizes::{GB, Size, TABLES};
+use super::sizes::{GB, Size, TABLES, WAL};
 use super::watch::Watch;
 use anyhow::ensure;
 use std::path::Path;
 use std::time::Instant;
 
 const SIZE: Size = Size::new(GB, "3");
-pub const SETTINGS: &[Size] = &[SIZE];
+/// Between the backup and the disaster.
+const WAL_GIB: Size = Size::new(WAL, "0.5");
+pub const SETTINGS: &[Size] = &[SIZE, WAL_GIB];
 const TABLES_MADE: Size = Size::new(TABLES, "100000");
-pub const TABLES_SETTINGS: &[Size] = &[TABLES_MADE];
+pub const TABLES_SETTINGS: &[Size] = &[TABLES_MADE, WAL_GIB];
 /// Tables made in one transaction: each takes a lock.
 const BATCH: usize = 1_000;
 /// What the recovered server is asked at.
 const LOAD_SECONDS: &str = "10";
-/// WAL between the backup and the disaster.
-const WAL_BYTES: u64 = 512 << 20;
+const GIB: f64 = (1u64 << 30) as f64;
 /// Of pgbench's tables where many small ones are what is measured.
 const LEAST_GB: f64 = 0.02;
 const LIMIT_BYTES: u64 = 256 << 20;
@@ -73,7 +74,7 @@ fn all_commands(protected: &Protected) -> anyhow::Result<()> {
     let run = |arguments: &[&str]| measure(&mut protected.lifeboat(arguments)).map(drop);
     let streaming = Streaming::start(protected)?;
     step("backup run", &mut || run(&["backup", "run", SERVICE]))?;
-    load::write_wal(protected, WAL_BYTES)?;
+    load::write_wal(protected, (WAL_GIB.one()? * GIB) as u64)?;
     protected.cluster.psql("CHECKPOINT");
     step("stream", &mut || protected.until_durable())?;
     step("advance", &mut || run(&["advance", SERVICE, "--no-verify", "--scratch", &scratch]))?;

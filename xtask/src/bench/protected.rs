@@ -90,6 +90,11 @@ impl Protected {
 
     /// Fills the database as pgbench does, with room in each page for a row's next version.
     pub fn fill(&self, gigabytes: f64) -> anyhow::Result<f64> {
+        ensure!(
+            sizes::has_room_for(self.scratch.path(), gigabytes),
+            "the disk is too small; set {} to less",
+            sizes::GB
+        );
         say(&format!("filling a database of {gigabytes} GB"));
         let scale = sizes::scale(gigabytes).to_string();
         self.cluster.pgbench(&["-i", "-q", "-I", "dtGvp", "-F", "90", "-s", &scale]);

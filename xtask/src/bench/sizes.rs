@@ -2,10 +2,16 @@
 //!
 //! The defaults are what `docs/benchmarks.md` shows. Small ones tell whether a measurement works.
 
+use super::measure::{output, say};
 use anyhow::{Context, ensure};
+use std::path::Path;
+use std::process::Command;
 
 /// Decimal gigabytes of a database made by pgbench, to its scale: some 15 MB each.
 const SCALES_PER_GB: f64 = 66.0;
+/// Disk for a gigabyte of a database, beside what WAL takes of any.
+const ROOM_PER_GB: f64 = 1.4;
+const ROOM_GB: f64 = 5.0;
 
 /// What can be set: names, and what they mean.
 pub const NAMES: [(&str, &str); 6] = [
@@ -56,6 +62,24 @@ impl Size {
     pub fn count(self) -> anyhow::Result<usize> {
         Ok(self.one()?.ceil() as usize)
     }
+}
+
+/// Whether there is room for a database of so many gigabytes, its WAL, its backups, and all of it restored after it was
+/// lost. What cannot be found out is taken for room.
+pub fn has_room_for(directory: &Path, gigabytes: f64) -> bool {
+    let mut command = Command::new("df");
+    let free = output(command.args(["--output=avail", "-B1"]).arg(directory)).ok();
+    let text = free.map(|printed| String::from_utf8_lossy(&printed).into_owned()).unwrap_or_default();
+    let free = text.lines().nth(1).and_then(|line| line.trim().parse::<f64>().ok()).unwrap_or(f64::INFINITY);
+    let wanted = (gigabytes * ROOM_PER_GB + ROOM_GB) * 1e9;
+    if free < wanted {
+        say(&format!(
+            "{gigabytes} GB are left out: they need some {:.0} GB of disk, {:.0} GB are free",
+            wanted / 1e9,
+            free / 1e9
+        ));
+    }
+    free >= wanted
 }
 
 /// pgbench's scale for a database of so many gigabytes.

@@ -5,8 +5,9 @@ use super::measure::{median, run as measure, say, spread};
 use super::peer::Peer;
 use super::protected::{SERVICE, Streaming};
 use super::recovered::Recovered;
-use super::sizes::{GB, ROUNDS, Size};
+use super::sizes::{GB, ROUNDS, Size, has_room_for};
 use anyhow::{Context, ensure};
+use lifeboat_testkit::postgres::scratch_directory;
 use std::path::Path;
 
 const SIZES: Size = Size::new(GB, "1,5,20");
@@ -31,6 +32,9 @@ pub fn run(root: &Path) -> anyhow::Result<()> {
     );
     println!("|---|---|---|---|---|---|---|---|");
     for gigabytes in sizes {
+        if !has_room_for(scratch_directory().path(), gigabytes) {
+            continue;
+        }
         let at = measure_at(root, gigabytes, rounds)?;
         let ratios: Vec<f64> = at.peer.iter().zip(&at.view).map(|(peer, view)| peer / view).collect();
         println!(
