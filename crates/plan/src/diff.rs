@@ -285,7 +285,9 @@ fn is_same(old: &Value, new: &Value) -> bool {
 fn called(step: &Value) -> String {
     let text = |value: &Value| value.as_str().or_else(|| value.get("run")?.as_str()).map(str::to_owned);
     let name = step.get("name").and_then(text);
-    let does = || step.as_object()?.values().find_map(text);
+    // How long it takes tells nobody which step it is.
+    let does =
+        || step.as_object()?.iter().filter(|(key, _)| *key != "duration").find_map(|(_, value)| text(value));
     let words = name.or_else(does).unwrap_or_default();
     shorten(words.lines().next().unwrap_or_default())
 }

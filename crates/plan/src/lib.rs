@@ -28,6 +28,7 @@ pub mod fuzz;
 pub mod import;
 pub mod lint;
 mod model;
+pub mod rendering;
 mod schema;
 mod sense;
 mod shape;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::Value as Json;
 use std::fmt::Write as _;
 
-const VALID: &str = r##"apiVersion: lifeboat/v1
+pub(crate) const VALID: &str = r##"apiVersion: lifeboat/v1
 kind: RecoveryPlan
 metadata: {name: gas-orders, owner: DevOps, approvedBy: CTO, reviewed: 2026-10-01, reviewEvery: 90d}
 objectives: {rto: 2h, rpo: 1h, mtd: 4h}
@@ -56,7 +56,7 @@ runbooks:
     variables: {number: {type: number, description: who, format: "+NN", default: "1", environment: NUMBER}}
     steps:
       - {id: ask, choose: {question: Is it down?, options: [{when: yes, step: call}, {when: no, runbook: notify}]}}
-      - {id: call, name: Call, description: by hand, onlyIf: it is down, verify: somebody answers, manual: "{{ number }}"}
+      - {id: call, name: Call, description: by hand, onlyIf: it is down, duration: 5m, verify: somebody answers, manual: "{{ number }}"}
       - shell: {run: echo, outputs: [X]}
       - check: {run: curl -f https://orders.example, expect: ok}
       - {sql: select 1}

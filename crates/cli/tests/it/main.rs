@@ -11,6 +11,7 @@ mod killed;
 mod linting;
 mod protection;
 mod recovering;
+mod rendering;
 mod restoring;
 mod resuming;
 mod s3;

@@ -23,6 +23,7 @@ mod objectives;
 mod outline;
 mod parts;
 mod people;
+mod rendered;
 mod runbooks;
 mod script;
 mod topics;
@@ -99,9 +100,12 @@ enum Fate {
     Noted,
 }
 
-/// Imports a document; `name` is the name of its file.
+/// Imports a document; `name` is the name of its file. What `plan render` wrote is read back as the plan that it was.
 #[must_use]
 pub fn markdown(source: &str, name: &str) -> Imported {
+    if rendered::is_rendered(source) {
+        return rendered::read(source, name);
+    }
     let document = Document::read(source);
     let facts = Facts::of(&document);
     let mut import = Importer::new(&document, &facts, name);
@@ -479,6 +483,10 @@ fn origin(plan: &Plan, root: &Map, source: &str, file: &str) -> Origin {
         };
         fields.insert(way, FieldOrigin { line: line.max(1), hash: hash(value) });
     }
+    origin_of(source, file, fields)
+}
+
+fn origin_of(source: &str, file: &str, fields: BTreeMap<String, FieldOrigin>) -> Origin {
     Origin { document: file.to_owned(), sha256: hex(&Sha256::digest(source.as_bytes())), fields }
 }
 

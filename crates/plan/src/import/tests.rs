@@ -23,6 +23,11 @@ fn the_five() -> Vec<(&'static str, String)> {
     FIVE.map(|name| (name, std::fs::read_to_string(systems.join(format!("{name}.md"))).unwrap())).into()
 }
 
+/// All documents: our own, and the real ones.
+pub(super) fn documents() -> Vec<(&'static str, String)> {
+    the_five().into_iter().chain(FIXTURES.map(|name| (name, fixture(name)))).collect()
+}
+
 /// The plan that a document becomes, which must load again as it is (I3).
 #[track_caller]
 fn import(name: &str, source: &str) -> (Imported, String) {
@@ -86,7 +91,7 @@ fn commands(plan: &Plan) -> String {
 
 #[test]
 fn i1_i2_every_command_is_in_a_runbook_and_every_line_is_kept_or_told() {
-    for (name, source) in the_five().into_iter().chain(FIXTURES.map(|name| (name, fixture(name)))) {
+    for (name, source) in documents() {
         let (imported, _) = import(name, &source);
         let all = commands(&imported.plan);
         let document = Document::read(&source);

@@ -1,7 +1,7 @@
 //! What is done, step by step.
 
 use crate::schema::Keyed;
-use crate::values::{ActionName, EnvironmentName, Label, StepKey};
+use crate::values::{ActionName, EnvironmentName, Interval, Label, StepKey};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -91,6 +91,8 @@ pub struct Step {
     pub description: Option<String>,
     /// What must be so for it to be done; a person says whether it is.
     pub only_if: Option<String>,
+    /// How long it takes, as a rule.
+    pub duration: Option<Interval>,
     /// How to see that it worked.
     pub verify: Option<String>,
     /// What is done.
@@ -130,6 +132,9 @@ struct StepForm {
     /// What must be so for it to be done; a person says whether it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     only_if: Option<String>,
+    /// How long it takes, as a rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    duration: Option<Interval>,
     /// How to see that it worked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     verify: Option<String>,
@@ -162,8 +167,20 @@ impl TryFrom<StepForm> for Step {
     type Error = StepError;
 
     fn try_from(form: StepForm) -> Result<Self, Self::Error> {
-        let StepForm { id, name, description, only_if, verify, shell, check, sql, manual, choose, actions } =
-            form;
+        let StepForm {
+            id,
+            name,
+            description,
+            only_if,
+            duration,
+            verify,
+            shell,
+            check,
+            sql,
+            manual,
+            choose,
+            actions,
+        } = form;
         let all = [
             shell.map(Does::Shell),
             check.map(Does::Check),
@@ -174,7 +191,7 @@ impl TryFrom<StepForm> for Step {
         let actions = actions.into_iter().map(|(action, arguments)| Does::Action(action, arguments));
         let mut all: Vec<Does> = all.into_iter().flatten().chain(actions).collect();
         match (all.pop(), all.len()) {
-            (Some(does), 0) => Ok(Self { id, name, description, only_if, verify, does }),
+            (Some(does), 0) => Ok(Self { id, name, description, only_if, duration, verify, does }),
             (None, _) => Err(StepError(0)),
             (Some(_), others) => Err(StepError(others + 1)),
         }
@@ -183,8 +200,8 @@ impl TryFrom<StepForm> for Step {
 
 impl From<Step> for StepForm {
     fn from(step: Step) -> Self {
-        let Step { id, name, description, only_if, verify, does } = step;
-        let mut form = Self { id, name, description, only_if, verify, ..Self::default() };
+        let Step { id, name, description, only_if, duration, verify, does } = step;
+        let mut form = Self { id, name, description, only_if, duration, verify, ..Self::default() };
         match does {
             Does::Shell(shell) => form.shell = Some(shell),
             Does::Check(check) => form.check = Some(check),
@@ -200,7 +217,7 @@ impl From<Step> for StepForm {
 }
 
 /// Keys of a step that say what it does; what is no key of [`StepForm`] is an action, and does too.
-const BESIDE: [&str; 5] = ["id", "name", "description", "onlyIf", "verify"];
+const BESIDE: [&str; 6] = ["id", "name", "description", "onlyIf", "duration", "verify"];
 
 impl JsonSchema for Step {
     fn schema_name() -> Cow<'static, str> {

@@ -55,8 +55,19 @@ text_value!(
 pub(crate) struct StepKey;
 
 /// Keys that every step may have.
-const STEP_KEYS: [&str; 10] =
-    ["id", "name", "description", "onlyIf", "verify", "shell", "check", "sql", "manual", "choose"];
+const STEP_KEYS: [&str; 11] = [
+    "id",
+    "name",
+    "description",
+    "onlyIf",
+    "duration",
+    "verify",
+    "shell",
+    "check",
+    "sql",
+    "manual",
+    "choose",
+];
 
 impl FromStr for StepKey {
     type Err = String;
@@ -80,7 +91,7 @@ text_schema!(
     "lifeboat-step-key",
     "A key of a step, or the type of an action.",
     Some(
-        "^(id|name|description|onlyIf|verify|shell|check|sql|manual|choose|[a-z][a-z0-9_]*\\.[a-z][a-z0-9_]*)$"
+        "^(id|name|description|onlyIf|duration|verify|shell|check|sql|manual|choose|[a-z][a-z0-9_]*\\.[a-z][a-z0-9_]*)$"
     ),
     ["shell", "postgres.recover"]
 );

@@ -1,18 +1,14 @@
 //! `lifeboat plan import`: a recovery document as a plan; again over a plan that people have worked on, as a merge.
-//!
-//! # Invariants
-//! - **W1 whole or not at all.** The plan is written beside its place and moved there: a kill leaves the old one.
 
-use super::lint;
+use super::{lint, written};
 use crate::failure::{Next, guided};
 use crate::output::{Exit, Style, Tone};
 use crate::settings::{Settings, read_plan_text};
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use lifeboat_plan::import::{self, Change, Coverage, Did, Imported, MergeError, Missed};
 use lifeboat_plan::{Plan, Severity};
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// What `lifeboat plan import` is told.
@@ -67,7 +63,7 @@ pub fn run(settings: &Settings, arguments: &Arguments) -> anyhow::Result<Exit> {
     let conflicts = changes.iter().filter(|change| change.did == Did::Conflict).count();
     let fails = arguments.strict && !imported.missed.is_empty();
     if let Some(path) = arguments.output.as_ref().filter(|_| !fails) {
-        write(path, &text)?;
+        written::whole(path, &text)?;
     }
     let told = Told {
         document: if standard {
@@ -138,35 +134,6 @@ fn checked(text: &str) -> anyhow::Result<()> {
         .collect();
     Err(anyhow!("{}", wrong.join("; ")).context("what would be written is no plan that can be used"))
         .next("import into a new file with -o, and merge by hand")
-}
-
-/// W1.
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let failed = || format!("{} cannot be written", path.display());
-    // A link is written through, not replaced.
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let directory =
-        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(directory).to_owned();
-    let mut file = tempfile(&directory).with_context(failed)?;
-    let outcome = (|| {
-        file.1.write_all(text.as_bytes())?;
-        if let Ok(old) = std::fs::metadata(&path) {
-            file.1.set_permissions(old.permissions())?;
-        }
-        file.1.sync_all()?;
-        std::fs::rename(&file.0, &path)
-    })();
-    if outcome.is_err() {
-        // It is ours alone, and of no use.
-        let _ = std::fs::remove_file(&file.0);
-    }
-    outcome.with_context(failed)
-}
-
-fn tempfile(directory: &Path) -> std::io::Result<(PathBuf, std::fs::File)> {
-    let path = directory.join(format!(".lifeboat-import-{}.yaml", std::process::id()));
-    std::fs::File::create_new(&path).map(|file| (path, file))
 }
 
 fn talk(style: &Style, told: &Told, fails: bool) -> String {

@@ -4,7 +4,9 @@
 mod diff;
 mod import;
 mod lint;
+mod render;
 mod show;
+mod written;
 
 use crate::failure::Next;
 use crate::output::{Exit, Tone};
@@ -33,6 +35,8 @@ pub enum Command {
     },
     /// Turn a recovery document (Markdown) into a plan, or bring a plan up to date with it
     Import(import::Arguments),
+    /// Write a plan as the document for people and auditors: Markdown or HTML
+    Render(render::Arguments),
     /// Show a plan as a person reads it
     Show {
         /// The plan [default: --plan, else lifeboat.yaml].
@@ -61,6 +65,7 @@ pub fn run(settings: &Settings, command: &Command) -> anyhow::Result<Exit> {
         Command::Lint(arguments) => lint::run(settings, arguments),
         Command::Diff { from, to } => diff::run(settings, from, to),
         Command::Import(arguments) => import::run(settings, arguments),
+        Command::Render(arguments) => render::run(settings, arguments),
         Command::Show { file } => show::run(settings, file.clone()),
         Command::Schema => {
             let text = serde_json::to_string_pretty(&lifeboat_plan::schema()).context("write JSON")?;

@@ -300,7 +300,10 @@ impl Page<'_> {
             }
             Does::Action(_, arguments) => self.line(3, &crate::output::clean(&arguments.to_string())),
         }
-        self.facts(3, &[("verify:", step.verify.clone())]);
+        self.facts(
+            3,
+            &[("takes", step.duration.map(|takes| takes.to_string())), ("verify:", step.verify.clone())],
+        );
     }
 
     fn commands(&mut self, text: &str) {
