@@ -266,7 +266,7 @@ impl Copy {
             }
         }
         std::fs::write(&path, bytes)?;
-        Ok((*kind, name.clone()))
+        Ok((*kind, format!("{name} ({length} bytes)")))
     }
 
     /// Whether the check found something, whether the verification did, and what became of a recovery.

@@ -86,5 +86,7 @@ fn label(line: &[u8]) -> String {
     let mut words = text.split('\0').skip(1);
     let first = words.next().unwrap_or_default();
     let second = words.next().filter(|_| FAMILIES.contains(&first)).unwrap_or_default();
-    format!("{first} {second}").trim().to_owned()
+    // It shows a view within itself, and is another thing than `recover` is.
+    let third = if text.split('\0').any(|word| word == "--table") { "--table" } else { second };
+    format!("{first} {third}").trim().to_owned()
 }
