@@ -69,12 +69,17 @@ fn look(program: &PathBuf, plan: &std::path::Path, peaks: &mut Peaks) {
         if !about(pid, "environ").windows(plan.len()).any(|part| part == plan) {
             continue;
         }
+        let line = about(pid, "cmdline");
+        // It is just ending.
+        if line.is_empty() {
+            continue;
+        }
         let status = String::from_utf8_lossy(&about(pid, "status")).into_owned();
         let kib = |key: &str| {
             let text = status.lines().find_map(|line| line.strip_prefix(key))?;
             text.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
         };
-        let peak = peaks.entry(label(&about(pid, "cmdline"))).or_default();
+        let peak = peaks.entry(label(&line)).or_default();
         peak.resident_bytes = peak.resident_bytes.max(kib("VmHWM:").unwrap_or(0) << 10);
         peak.own_bytes = peak.own_bytes.max(kib("RssAnon:").unwrap_or(0) << 10);
     }
