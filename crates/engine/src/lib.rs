@@ -5,4 +5,5 @@
 //!
 //! Deliberately absent: any knowledge of PostgreSQL, and decisions.
 
+pub mod run;
 pub mod serve;

@@ -114,6 +114,14 @@ impl State {
         self.ending.as_ref()
     }
 
+    /// What people have been asked and have not answered, with the hash of what they were shown.
+    pub fn asked(&self) -> impl Iterator<Item = (StepNumber, &Ask, &str)> {
+        self.open.iter().filter_map(|step| {
+            let (ask, shown) = self.steps[step.index()].asked.as_ref()?;
+            Some((*step, ask, shown.as_str()))
+        })
+    }
+
     /// Takes one event in, as of the time of the machine that carries the run. Nothing is changed by one that
     /// does not fit.
     ///

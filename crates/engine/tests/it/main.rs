@@ -1,4 +1,5 @@
 //! Holds the engine against a vault in memory, on a simulated clock.
 
+mod run;
 mod serve;
 mod world;

@@ -1,0 +1,260 @@
+//! From the lease to the end of the run, or of the lease.
+
+use super::inbox::since;
+use super::{
+    Actions, BoundStep, EVENT_RECORD, Known, REFUSED_RECORD, ReadRunError, RunId, RunObserver, RunTold, load,
+};
+use jiff::Timestamp;
+use lifeboat_base::error_chain;
+use lifeboat_core::run::{self, Effect, Ending, Event, Found, Next, Outcome, Side, StepNumber};
+use lifeboat_vault::Vault;
+use lifeboat_vault::lease::{FenceError, Fenced};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// How often the inbox is looked at, one listing each time.
+const LISTEN: Duration = Duration::from_secs(1);
+
+/// What to carry, and with what.
+pub struct CarryOptions {
+    /// The vault.
+    pub vault: Vault,
+    /// What carries the steps out.
+    pub actions: Arc<dyn Actions>,
+    /// Who we are: `user@host, pid`.
+    pub actor: String,
+    /// Told what happens.
+    pub observer: RunObserver,
+}
+
+/// Why a run is carried no further, here.
+#[derive(Debug, thiserror::Error)]
+pub enum CarryError {
+    /// Its chain.
+    #[error("the run cannot be carried on")]
+    Read(#[source] ReadRunError),
+    /// The lease is lost, or its home silent: another machine, or a later try, goes on.
+    #[error("the run is no longer ours to carry; nothing more is begun here")]
+    Fence(#[source] FenceError),
+}
+
+/// What an effect came to.
+type Came = (StepNumber, Event, Option<String>);
+
+/// Carries a run until it ends (`Some`) or `stop` is true (`None`); what is under way is then waited for.
+///
+/// # Errors
+/// [`CarryError`]; what was under way is in doubt for whoever takes over.
+pub async fn carry(
+    options: &CarryOptions,
+    id: &RunId,
+    fenced: &mut Fenced,
+    mut stop: watch::Receiver<bool>,
+) -> Result<Option<Ending>, CarryError> {
+    let known = load(&options.vault, id).await.map_err(CarryError::Read)?;
+    let mut carried = Carried { options, known, fenced, work: JoinSet::new(), busy: BTreeSet::new() };
+    if carried.known.state.ending().is_none() {
+        carried.record(Event::Carried { by: options.actor.clone() }).await?;
+    }
+    let clock = options.vault.clock().clone();
+    loop {
+        if let Some(ending) = carried.known.state.ending() {
+            return Ok(Some(ending.clone()));
+        }
+        if !carried.fenced.still_held() {
+            carried.fenced.confirm().await.map_err(CarryError::Fence)?;
+        }
+        let is_stopping = *stop.borrow();
+        if is_stopping && carried.busy.is_empty() {
+            return Ok(None);
+        }
+        let next = match is_stopping {
+            true => Next::default(),
+            false => run::next(&carried.known.rules, &carried.known.state, &carried.busy, clock.now()),
+        };
+        let has_effects = !next.effects.is_empty();
+        for effect in next.effects {
+            carried.perform(effect).await?;
+        }
+        if has_effects && carried.busy.is_empty() {
+            continue;
+        }
+        let wait = next.wake.map_or(LISTEN, |wake| until(wake, clock.now()).min(LISTEN));
+        tokio::select! {
+            Some(came) = carried.work.join_next(), if !carried.work.is_empty() => {
+                let (step, event, trouble) = came.expect("effects catch what panics in them");
+                carried.came(step, event, trouble).await?;
+            }
+            () = tokio::time::sleep(wait) => carried.listen().await?,
+            _ = stop.changed(), if !is_stopping => {}
+        }
+    }
+}
+
+fn until(wake: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(wake.duration_since(now)).unwrap_or(Duration::ZERO)
+}
+
+struct Carried<'a> {
+    options: &'a CarryOptions,
+    known: Known,
+    fenced: &'a mut Fenced,
+    work: JoinSet<Came>,
+    busy: BTreeSet<StepNumber>,
+}
+
+impl Carried<'_> {
+    /// Writes an event down, and takes it in.
+    async fn record(&mut self, event: Event) -> Result<(), CarryError> {
+        let data = serde_json::to_value(&event).expect("names and texts serialise");
+        self.append(event, data).await
+    }
+
+    async fn append(&mut self, event: Event, data: serde_json::Value) -> Result<(), CarryError> {
+        let record = self.fenced.append(EVENT_RECORD, data).await.map_err(CarryError::Fence)?;
+        let applied = self.known.state.apply(&self.known.rules, &event, record.time);
+        applied.map_err(|source| {
+            let id = self.known.id.clone();
+            CarryError::Read(ReadRunError::Misfit { id, number: record.number, source })
+        })?;
+        self.known.events.push((event.clone(), record.time));
+        self.known.last = record.number;
+        (self.options.observer)(&self.known, RunTold::Event(event, record.time));
+        Ok(())
+    }
+
+    fn fits(&self, event: &Event) -> Result<(), run::Misfit> {
+        let now = self.options.vault.clock().now();
+        self.known.state.clone().apply(&self.known.rules, event, now)
+    }
+
+    /// Begins an effect, or performs one that takes no time.
+    async fn perform(&mut self, effect: Effect) -> Result<(), CarryError> {
+        match effect {
+            Effect::Ask(step, ask) => {
+                let shown = self.step(step).map(|of| of.hash.clone()).unwrap_or_default();
+                self.record(Event::Asked { step, ask, shown }).await
+            }
+            Effect::Abandon(step) => {
+                let reason = format!("step {} failed, and its rule is to undo", step.0 + 1);
+                self.record(Event::Aborted { by: self.options.actor.clone(), undo: true, reason }).await
+            }
+            Effect::End(ending) => self.record(Event::Ended(ending)).await,
+            Effect::Act { step, side, attempt } => self.act(step, side, attempt).await,
+            Effect::Probe(step) => {
+                let Some(of) = self.step(step) else { return Ok(()) };
+                let work = self.options.actions.probe(of);
+                self.begin(step, work, move |found| Event::Probed { step, found }, |_| Found::Unknown);
+                Ok(())
+            }
+            Effect::Verify(step) => {
+                let Some(of) = self.step(step) else { return Ok(()) };
+                let work = self.options.actions.verify(of);
+                self.begin(
+                    step,
+                    work,
+                    move |wrong| Event::Verified { step, wrong },
+                    |why| Some(format!("it could not be looked at: {why}")),
+                );
+                Ok(())
+            }
+        }
+    }
+
+    async fn act(&mut self, step: StepNumber, side: Side, attempt: u32) -> Result<(), CarryError> {
+        let event = Event::Intended { step, side, attempt };
+        if self.fits(&event).is_err() {
+            // What happened beside it since it was decided has made it needless.
+            return Ok(());
+        }
+        self.record(event).await?;
+        // Y1.
+        self.fenced.confirm().await.map_err(CarryError::Fence)?;
+        let fence = self.fenced.lease().epoch();
+        let Some(of) = self.step(step) else { return Ok(()) };
+        let work = self.options.actions.act(of, side, fence);
+        self.begin(
+            step,
+            work,
+            move |outcome| Event::Came { step, side, attempt, outcome },
+            |why| Outcome::Unknown { why: why.to_owned() },
+        );
+        Ok(())
+    }
+
+    fn step(&self, step: StepNumber) -> Option<&BoundStep> {
+        self.known.steps.get(step.0 as usize)
+    }
+
+    fn begin<T: Send + 'static>(
+        &mut self,
+        step: StepNumber,
+        work: crate::serve::Work<T>,
+        event: impl FnOnce(T) -> Event + Send + 'static,
+        failed: impl FnOnce(&str) -> T + Send + 'static,
+    ) {
+        self.busy.insert(step);
+        self.work.spawn(async move {
+            // In a task of its own, so that a panic is an outcome that is not known.
+            let mut work = JoinSet::from_iter([work]);
+            match work.join_next().await {
+                Some(Ok(Ok(came))) => (step, event(came), None),
+                Some(Ok(Err(trouble))) => {
+                    let why = error_chain(trouble.as_ref());
+                    (step, event(failed(&why)), Some(why))
+                }
+                Some(Err(broken)) => {
+                    let why = format!("it broke off: {broken}");
+                    (step, event(failed(&why)), Some(why))
+                }
+                None => (step, event(failed("nothing was begun")), None),
+            }
+        });
+    }
+
+    /// What an effect came to; one that an abort has made needless is dropped.
+    async fn came(
+        &mut self,
+        step: StepNumber,
+        event: Event,
+        trouble: Option<String>,
+    ) -> Result<(), CarryError> {
+        self.busy.remove(&step);
+        if let Some(why) = trouble {
+            (self.options.observer)(&self.known, RunTold::Trouble(step, why));
+        }
+        match self.fits(&event) {
+            Ok(()) => self.record(event).await,
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Takes over what people said (Y3). A home that is silent says nothing now.
+    async fn listen(&mut self) -> Result<(), CarryError> {
+        let said = since(&self.options.vault, &self.known.id, self.known.heard).await;
+        for (number, request) in said.unwrap_or_default() {
+            self.known.heard = number;
+            let event = request.map(super::Request::event);
+            let fits = match &event {
+                Ok(event) => self.fits(event).map_err(|misfit| misfit.to_string()),
+                Err(why) => Err(why.clone()),
+            };
+            match (event, fits) {
+                (Ok(event), Ok(())) => {
+                    let mut data = serde_json::to_value(&event).expect("names and texts serialise");
+                    data["heard"] = number.into();
+                    self.append(event, data).await?;
+                }
+                (_, Err(why)) | (Err(why), Ok(())) => {
+                    let data = serde_json::json!({ "heard": number, "why": why });
+                    self.fenced.append(REFUSED_RECORD, data).await.map_err(CarryError::Fence)?;
+                    (self.options.observer)(&self.known, RunTold::Refused(why));
+                }
+            }
+        }
+        Ok(())
+    }
+}
