@@ -126,6 +126,25 @@ pub(crate) fn split<'a>(source: &'a str, separator: &str) -> Vec<&'a str> {
     pieces
 }
 
+/// The pieces of a text, and whether each stands in a code span; its backticks are left out.
+pub(crate) fn code_spans(text: &str) -> Vec<(bool, &str)> {
+    let (mut pieces, mut from, mut at) = (Vec::new(), 0, 0);
+    while let Some(found) = text[at..].find('`') {
+        let open = at + found;
+        let run = ticks(&text[open..]);
+        match span(&text[open..]).filter(|length| !text[open..open + length].contains('\n')) {
+            Some(length) => {
+                pieces.push((false, &text[from..open]));
+                pieces.push((true, &text[open + run..open + length - run]));
+                (from, at) = (open + length, open + length);
+            }
+            None => at = open + run,
+        }
+    }
+    pieces.push((false, &text[from..]));
+    pieces
+}
+
 /// Whether nothing of a text is lost or hidden when it is shown.
 pub(crate) fn is_printable(text: &str) -> bool {
     let odd = |c: char| {

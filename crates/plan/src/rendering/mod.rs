@@ -14,10 +14,12 @@
 
 mod blocks;
 pub(crate) mod fields;
+mod html;
 pub(crate) mod inline;
 pub(crate) mod markdown;
 pub(crate) mod objectives;
 mod picture;
+mod svg;
 mod times;
 
 #[cfg(test)]
@@ -38,6 +40,12 @@ pub(crate) const QUOTED: &str = "json-string";
 #[must_use]
 pub fn markdown(plan: &Plan) -> String {
     markdown::print(&blocks::of(plan))
+}
+
+/// A plan as one page of HTML that needs nothing else.
+#[must_use]
+pub fn html(plan: &Plan) -> String {
+    html::print(plan, &blocks::of(plan))
 }
 
 /// Whether a text begins as a page that was rendered from a plan.

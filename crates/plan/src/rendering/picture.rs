@@ -1,7 +1,7 @@
 //! Which service needs which, in the order in which they come back.
 //!
 //! A service stands one wave behind the last of those that it needs. As Mermaid for viewers that draw it, as a table for
-//! everybody.
+//! everybody; HTML draws it itself ([`super::svg`]).
 //!
 //! Deliberately absent: services that need each other, which no plan has that loads; they stand in the last wave.
 

@@ -74,3 +74,114 @@ fn d3_the_pages_of_a_plan() {
     assert_eq!(markdown(&plan), markdown(&plan));
     insta::assert_snapshot!("markdown", markdown(&plan));
 }
+
+#[test]
+fn d3_the_page_for_browsers() {
+    let mut page = html(&crate::load(crate::tests::VALID).unwrap().plan);
+    // How it looks is in a file of its own.
+    let (from, to) = (page.find("<style>").unwrap(), page.find("</style>").unwrap());
+    page.replace_range(from..to, "");
+    insta::assert_snapshot!("html", page);
+}
+
+/// All texts of a plan.
+fn texts_of(value: &Json, texts: &mut Vec<String>) {
+    match value {
+        Json::String(text) => texts.push(text.clone()),
+        Json::Array(items) => items.iter().for_each(|item| texts_of(item, texts)),
+        Json::Object(map) => map.iter().for_each(|(key, value)| {
+            if key != "origin" {
+                texts_of(value, texts);
+            }
+        }),
+        _ => {}
+    }
+}
+
+/// What a browser shows of a page, and each element that is in it with its attributes.
+fn shown(page: &str) -> (String, Vec<String>) {
+    let (mut text, mut elements) = (String::new(), Vec::new());
+    let from = page.find("</style>").unwrap();
+    for piece in page[from..].split('<').skip(1) {
+        let (element, rest) = piece.split_once('>').unwrap();
+        elements.push(element.to_owned());
+        text.push_str(rest);
+    }
+    for (entity, c) in [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&amp;", "&")] {
+        text = text.replace(entity, c);
+    }
+    (text, elements)
+}
+
+#[test]
+fn d1_d4_all_that_a_plan_says_is_in_the_html_and_nothing_of_it_is_markup() {
+    // Every text of the plan tries to get out of wherever it stands.
+    const EVIL: &str =
+        "\"'></style></title></script><script>x</script><img src=x onerror=y>]]>-->& javascript:z";
+    let plan = crate::load(crate::tests::VALID).unwrap().plan;
+    let mut hostile = plan.clone();
+    fn spoil(value: &mut Json, key: &str) {
+        match value {
+            Json::String(text) => {
+                let free = [
+                    "title",
+                    "description",
+                    "owner",
+                    "text",
+                    "manual",
+                    "run",
+                    "person",
+                    "url",
+                    "email",
+                    "phone",
+                    "question",
+                ];
+                if free.contains(&key) && !text.starts_with("s3:") && !text.starts_with("file:") {
+                    text.push_str(EVIL);
+                }
+            }
+            Json::Array(items) => items.iter_mut().for_each(|item| spoil(item, key)),
+            Json::Object(map) => map.iter_mut().for_each(|(key, value)| spoil(value, key)),
+            _ => {}
+        }
+    }
+    let mut tree = crate::tree::of(&hostile);
+    spoil(&mut tree, "");
+    hostile = serde_json::from_value(tree).unwrap();
+    let (_, elements) = shown(&html(&plan));
+    let names = |elements: &[String]| -> BTreeSet<String> {
+        elements
+            .iter()
+            .map(|element| element.split([' ', '/']).next().unwrap_or_default().to_owned())
+            .collect()
+    };
+    let (text, evil) = shown(&html(&hostile));
+    assert_eq!(names(&evil), names(&elements));
+    assert!(text.matches("<script>x</script>").count() > 10);
+    // Nothing is fetched from anywhere, and nothing runs.
+    for element in elements.iter().chain(&evil) {
+        let name = element.split(' ').next().unwrap_or_default();
+        assert!(
+            !["script", "img", "link", "iframe", "object", "embed", "base", "form"].contains(&name),
+            "{element}"
+        );
+        assert!(
+            ![" src=", " on", "javascript:", "@import"].iter().any(|odd| element.contains(odd)),
+            "{element}"
+        );
+    }
+    for plan in [&plan, &hostile] {
+        let (text, _) = shown(&html(plan));
+        let mut texts = Vec::new();
+        texts_of(&crate::tree::of(plan), &mut texts);
+        let silent = ["lifeboat/v1", "RecoveryPlan"];
+        let kinds = ["environment"];
+        for said in texts.iter().filter(|said| !silent.contains(&said.as_str())) {
+            let folded = |text: &str| text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(
+                folded(&text).contains(&folded(said)) || kinds.contains(&said.as_str()),
+                "{said}\n{text}"
+            );
+        }
+    }
+}

@@ -23,7 +23,7 @@ const HEAD_BYTES: u64 = 4096;
 pub struct Arguments {
     /// The plan [default: --plan, else lifeboat.yaml].
     file: Option<PathBuf>,
-    /// Markdown, which `plan import` reads back.
+    /// Markdown, which `plan import` reads back, or HTML, one file for the browser and the printer.
     #[arg(long, value_enum, default_value_t = Format::Md)]
     format: Format,
     /// Where the page goes; one that was rendered before is replaced [default: standard output].
@@ -39,6 +39,7 @@ pub struct Arguments {
 #[serde(rename_all = "lowercase")]
 enum Format {
     Md,
+    Html,
 }
 
 #[derive(Serialize)]
@@ -58,6 +59,7 @@ pub fn run(settings: &Settings, arguments: &Arguments) -> anyhow::Result<Exit> {
     let shown = load(settings, arguments.file.clone())?;
     let text = match arguments.format {
         Format::Md => rendering::markdown(&shown.plan),
+        Format::Html => rendering::html(&shown.plan),
     };
     if let Some(path) = &arguments.output {
         if !arguments.force {
