@@ -16,6 +16,11 @@ fn a_rendered_plan_is_imported_as_the_same_plan() {
     assert_eq!(std::fs::read_to_string(world.path("PLAN.md")).unwrap(), printed);
     world.run(&["plan", "import", "PLAN.md", "--strict", "-o", "again.yaml"]).expect(0);
     world.run(&["plan", "diff", "plan.yaml", "again.yaml"]).expect(0);
+    let page = world.run(&["plan", "render", "plan.yaml", "--format", "html"]).expect(0).stdout;
+    assert!(
+        page.starts_with("<!DOCTYPE html>") && page.contains("<code>systemctl restart shop</code>"),
+        "{page}"
+    );
     let mut json = world.run(&["plan", "render", "plan.yaml", "--json"]).expect(0).json();
     assert_eq!(json["text"], printed);
     json["text"] = serde_json::Value::Null;
@@ -41,6 +46,9 @@ fn w2_a_page_replaces_a_page_and_nothing_else_unless_told() {
     std::fs::write(world.path("plan.yaml"), PLAN.replace("4h", "2h")).unwrap();
     world.run(&["plan", "render", "plan.yaml", "-o", "DR.md"]).expect(0);
     assert!(std::fs::read_to_string(world.path("DR.md")).unwrap().contains("| Everything | | 2h |"));
+    for _ in 0..2 {
+        world.run(&["plan", "render", "plan.yaml", "--format", "html", "-o", "plan.html"]).expect(0);
+    }
     // Nowhere to put it: said with the way out, by both commands that write a file.
     for command in ["render", "import"] {
         let source = if command == "render" { "plan.yaml" } else { "DR.md" };

@@ -109,6 +109,9 @@ pub fn markdown(source: &str, name: &str) -> Imported {
     let document = Document::read(source);
     let facts = Facts::of(&document);
     let mut import = Importer::new(&document, &facts, name);
+    if let Some(why) = rendered::why_not(source) {
+        import.miss(1, why);
+    }
     import.sections();
     import.finish(source)
 }

@@ -41,6 +41,20 @@ pub(super) fn is_rendered(source: &str) -> bool {
     format(source).is_some_and(|format| (1..=FORMAT).contains(&format)) && source.len() <= MAX_DOCUMENT_BYTES
 }
 
+/// Why a rendered plan is read as any other document.
+pub(super) fn why_not(source: &str) -> Option<String> {
+    let format = format(source).filter(|_| !is_rendered(source))?;
+    Some(if format > FORMAT {
+        format!(
+            "this was rendered in format {format}, by a newer Lifeboat; read as any document, as only format {FORMAT} is known"
+        )
+    } else {
+        format!(
+            "this was rendered from a plan and is longer than {MAX_DOCUMENT_BYTES} bytes; read as any document"
+        )
+    })
+}
+
 /// Reads a rendered plan; `name` is the name of its file.
 pub(super) fn read(source: &str, name: &str) -> Imported {
     let pieces = lines::pieces(source);

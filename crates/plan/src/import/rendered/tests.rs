@@ -272,6 +272,12 @@ fn what_a_person_changes_on_the_page_is_changed_in_the_plan() {
 }
 
 #[test]
+fn a_page_of_a_newer_lifeboat_is_read_as_any_document_and_said_to_be() {
+    let (_, missed) = changed(&[("<!-- lifeboat-plan 1:", "<!-- lifeboat-plan 2:")]);
+    assert!(missed[0].1.contains("in format 2, by a newer Lifeboat"), "{missed:?}");
+}
+
+#[test]
 fn i2_what_no_plan_has_is_told_with_its_line() {
     let (words, missed) = changed(&[
         ("| Everything | | 4h |", "| Everything | | soon-ish |"),
