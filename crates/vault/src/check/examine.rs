@@ -97,7 +97,7 @@ impl<'a> Examiner<'a> {
         self.find_repaired(kind, copy, object, what, false);
     }
 
-    fn find_repaired(
+    pub(super) fn find_repaired(
         &mut self,
         kind: FindingKind,
         copy: Option<usize>,

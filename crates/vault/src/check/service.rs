@@ -4,12 +4,13 @@ use super::copies::objects;
 use super::examine::{Examiner, Group, Object, State};
 use super::kind::Kind;
 use super::{CheckError, FindingKind, PointReport};
-use crate::layer::LayerReader;
+use crate::layer::{LayerKind, LayerReader};
 use crate::lease::Fenced;
+use crate::pins::Purpose;
 use crate::point::RestorePoint;
 use crate::prune::{self, Buried, FactsError, Tombs};
 use crate::wal::{Cluster, Coverage, WalArchive, merge};
-use crate::{names, point};
+use crate::{names, pins, point};
 use lifeboat_base::{Lsn, LsnRange, ServiceName, SystemId, Timeline, error_chain};
 use lifeboat_pgformat::{TimelineHistory, WalFileName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,7 +78,10 @@ async fn check_fenced(examiner: &mut Examiner<'_>, service: &ServiceName) -> Res
     let tombs = tombs(examiner, service).await?;
     let dead = Buried::new(service, &tombs, segments);
     let (points, manifests) = check_points(examiner, service, &dead).await?;
-    archives.extend(archives_of_points(examiner, service, &points, &archives));
+    for archive in archives_of_points(examiner, service, &points, &archives) {
+        lost_cluster(examiner, service, archive.cluster()).await;
+        archives.push(archive);
+    }
     let layers = check_layers(examiner, service, &points, &dead).await?;
     let mut wal = Wal::new();
     for archive in &archives {
@@ -148,6 +152,22 @@ fn archives_of_points(
     archives
 }
 
+/// What says that there was a cluster is in no copy. Every manifest of it says the same, so it can be written again.
+async fn lost_cluster(examiner: &mut Examiner<'_>, service: &ServiceName, cluster: &Cluster) {
+    let what = "restore points are of this cluster, and no copy has what says so; recovery is refused".to_owned();
+    let name = names::cluster(service, cluster.system_id);
+    if examiner.fenced.is_none() {
+        return examiner.find(FindingKind::Lost, None, &name, what);
+    }
+    match WalArchive::establish(examiner.vault(), service, cluster.clone()).await {
+        Ok(_) => examiner.find_repaired(FindingKind::Lost, None, &name, what, true),
+        Err(error) => {
+            let what = format!("{what}; it could not be repaired: {}", error_chain(&error));
+            examiner.find(FindingKind::Lost, None, &name, what);
+        }
+    }
+}
+
 type Manifests = BTreeMap<String, Vec<State>>;
 
 async fn check_points(
@@ -185,8 +205,7 @@ async fn check_layers(
     for child in examiner.children(&names::layers(service)).await {
         let id = child.rsplit('/').next().unwrap_or_default().to_owned();
         if !named.contains(&id) {
-            let what = "no restore point names it: a backup runs, was killed, or was pruned".to_owned();
-            examiner.find(FindingKind::Unnamed, None, &child, what);
+            unnamed(examiner, service, &id, &child, dead).await;
         }
     }
     for id in named {
@@ -194,6 +213,32 @@ async fn check_layers(
         layers.insert(id.clone(), whole);
     }
     Ok(layers)
+}
+
+/// A layer that no restore point names. One that is whole had a manifest, or was to have it a moment later.
+async fn unnamed(
+    examiner: &mut Examiner<'_>,
+    service: &ServiceName,
+    id: &str,
+    child: &str,
+    dead: &Buried,
+) {
+    let manifest = names::point(service, id);
+    let is_base = match LayerReader::open(examiner.vault(), service, id).await {
+        Ok(reader) => matches!(reader.index().kind, LayerKind::Base),
+        Err(_) => false,
+    };
+    let pins = pins::list(examiner.vault(), service).await.unwrap_or_default();
+    let is_being_written = pins.iter().any(|pin| pin.purpose == Purpose::Backup);
+    if is_base && !is_being_written && !dead.holds(&manifest) {
+        let what = format!(
+            "layer {id} is a whole backup, and no copy has the manifest of its restore point: it was lost, or the backup \
+             was killed in its last step"
+        );
+        return examiner.find(FindingKind::Lost, None, &manifest, what);
+    }
+    let what = "no restore point names it: a backup runs, was killed, or was pruned".to_owned();
+    examiner.find(FindingKind::Unnamed, None, child, what);
 }
 
 async fn check_layer(

@@ -1,11 +1,14 @@
 //! Bad days: what is lost, bent, cut or away is said, healed where another copy has it, and never made up.
 
-use crate::fixture::{self, SEGMENT, SYSTEM, assert_restorable, fill, held, put_segment, segment, service};
+use crate::fixture::{
+    self, SEGMENT, SYSTEM, assert_restorable, cluster, fill, held, put_segment, segment, service,
+};
 use crate::support::World;
 use lifeboat_base::{Lsn, Timeline};
 use lifeboat_testkit::faulty::{Fault, FaultPlan, OperationKind, Select};
 use lifeboat_vault::check::{CheckError, CheckOptions, Finding, FindingKind, Repair, Report, check};
 use lifeboat_vault::prune::{self, Policy, PruneOptions};
+use lifeboat_vault::wal::clusters;
 use lifeboat_vault::{Vault, names, point, seal};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -241,6 +244,27 @@ async fn what_no_copy_has_is_said_with_the_restore_points_that_it_costs() {
     lose(&world, 1, &wal).await;
     let report = ask(&vault, &CheckOptions::default()).await;
     assert!(report.points[0].is_restorable && report.points[0].whole_in.is_empty());
+}
+
+/// What other objects tell of is missed, though nothing names it.
+#[tokio::test(start_paused = true)]
+async fn a_lost_manifest_and_a_lost_cluster_are_told_and_the_cluster_is_written_again() {
+    let (world, vault) = world(2, 2).await;
+    let (manifest, known) = (names::point(&service(), "p0"), names::cluster(&service(), SYSTEM));
+    for copy in 0..2 {
+        lose(&world, copy, &known).await;
+    }
+    let report = ask(&vault, &CheckOptions::default()).await;
+    assert!(has(&report, FindingKind::Lost, &known) && !report.is_sound(), "{:?}", report.findings);
+    assert!(clusters(&vault, &service()).await.unwrap().is_empty());
+    ask(&vault, &repair(false)).await;
+    assert_eq!(clusters(&vault, &service()).await.unwrap(), [cluster()]);
+    assert!(ask(&vault, &CheckOptions::default()).await.is_sound());
+    for copy in 0..2 {
+        lose(&world, copy, &manifest).await;
+    }
+    let report = ask(&vault, &CheckOptions::default()).await;
+    assert!(has(&report, FindingKind::Lost, &manifest) && !report.is_sound(), "{:?}", report.findings);
 }
 
 #[tokio::test(start_paused = true)]
