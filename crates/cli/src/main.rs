@@ -46,6 +46,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const RUNTIME_THREADS: usize = 4;
 
 fn main() -> ExitCode {
+    // The allocator asks for huge pages: each of a hundred threads that wait for a store would hold some, mostly
+    // air. Where the kernel knows none, there is nothing to refuse.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let arguments = match arguments::Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return usage(error),

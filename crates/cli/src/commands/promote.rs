@@ -7,6 +7,7 @@
 //! - **P3 not beside production**, as far as a plan at hand tells where that is, but on a word for it.
 
 use crate::failure::Next;
+use crate::helper;
 use crate::journal;
 use crate::output::{Exit, Tone, clean};
 use crate::production;
@@ -87,6 +88,8 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<Exit> {
     }
     end_recovery(&directory)
         .context("the server is open, but production's own settings were not put back")?;
+    // Nothing is replayed any more: whoever holds the vault's key for it goes.
+    fetch::end_helper(&directory.join(helper::SOCKET)).await;
     let row = sql.query_one("SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)").await?;
     let timeline = u32::from_str_radix(row.at(0).unwrap_or_default(), 16).unwrap_or(0);
     sql.close().await;

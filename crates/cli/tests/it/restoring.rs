@@ -5,6 +5,7 @@ use crate::snapshot;
 use crate::world::World;
 use lifeboat_testkit::postgres::{Cluster, ClusterOptions, Installation};
 use serde_json::Value;
+use std::os::unix::net::UnixStream;
 
 /// A restored server that this test must end.
 pub struct Restored {
@@ -80,8 +81,11 @@ fn back_to_before_the_mistake(installation: &Installation) {
     assert_eq!(before.psql("SELECT count(*) FROM ledger").unwrap(), "1000");
     before.psql("INSERT INTO ledger VALUES (-1)").unwrap_err();
     // R2: read-only until told; the helper is still there when it is.
+    let has_helper = |into: &str| UnixStream::connect(world.path(into).join("lifeboat.socket")).is_ok();
+    assert!(has_helper("back"));
     let opened = world.json(&["promote", "back"]);
     assert_eq!(opened["timeline"], 2, "{opened}");
+    assert!(!has_helper("back"), "nobody holds the key for a server that replays nothing");
     let noted = world.json(&["journal", "show", "--scope", "services/ledger-db/restore"]);
     let last = &noted["events"].as_array().unwrap().last().unwrap()["record"];
     assert_eq!(
@@ -96,6 +100,7 @@ fn back_to_before_the_mistake(installation: &Installation) {
 
     let done = world.json(&["restore", "ledger-db", "--into", "latest", "--start", "--promote"]);
     let latest = Restored::of(&done, installation);
+    assert!(!has_helper("latest"));
     assert_eq!(latest.psql("SELECT string_agg(id::text, ',') FROM ledger").unwrap(), "0");
     latest.psql("INSERT INTO ledger VALUES (-1)").unwrap();
     let outside = world.run(&["restore", "ledger-db", "--to", "2001-01-01T00:00:00Z", "--into", "never"]);

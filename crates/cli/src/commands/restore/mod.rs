@@ -19,6 +19,7 @@ mod left;
 mod told;
 
 use crate::failure::Next;
+use crate::helper;
 use crate::output::Exit;
 use crate::recovery::{self, Hold, Stopwatch, Wanted, quoted};
 use crate::settings::{Opened, Settings};
@@ -28,6 +29,7 @@ use anyhow::{Context, anyhow, bail, ensure};
 pub use left::resolve;
 use left::{Way, goes_on, is_running, must_lead_there};
 use lifeboat_base::{ServiceName, Timeline};
+use lifeboat_postgres::fetch;
 use lifeboat_postgres::restore::{self, RestoreOptions};
 use lifeboat_postgres::server;
 use lifeboat_postgres::target::{self, Resolved, Target};
@@ -474,6 +476,8 @@ impl Call<'_> {
                     .next(format!("fence production, and then: lifeboat promote {directory}"));
             }
             server.promote().await.context("the server was not opened for writing")?;
+            // Nothing is replayed any more: whoever holds the vault's key for it goes.
+            fetch::end_helper(&options.into.join(helper::SOCKET)).await;
             watch.lap("opened");
         }
         let (pid, address) = (server.pid(), server.address());
