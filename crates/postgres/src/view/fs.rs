@@ -44,8 +44,9 @@ const BELIEVED: Duration = Duration::from_secs(3600);
 /// Requests that the kernel may have under way in the background, as all reads through its cache are: beyond it, a
 /// read of what is here would wait behind those of what is not (F1). They cost little.
 const BACKGROUND: u16 = 8192;
-/// Fetches under way at a time, each with a thread: fewer than there are, for what waits for the disk alone (F1).
-const FETCHES: usize = 256;
+/// Fetches under way at a time, each with a thread, and in a directory vault another: fewer than there are, for what
+/// waits for the disk alone (F1), and as few as fill a distant vault's pipe, for each thread keeps memory.
+const FETCHES: usize = 48;
 /// What the kernel read it keeps, for nothing changes but through it; and closing writes nothing.
 const OPENED: FopenFlags = FopenFlags::FOPEN_KEEP_CACHE.union(FopenFlags::FOPEN_NOFLUSH);
 /// Read ahead by the kernel: a frame.

@@ -3,6 +3,7 @@
 use super::disk::RealDisk;
 use super::overlay::{Fetched, Overlay};
 use super::pages::{PAUSE, VaultPages};
+use bytes::Bytes;
 use lifeboat_pgformat::PAGE_SIZE_BYTES;
 use lifeboat_vault::ReadError;
 use lifeboat_vault::layer::{LayerError, PackDirectory, Stretch};
@@ -134,7 +135,7 @@ async fn take_pack(shared: &Arc<Shared>, number: u32) -> std::result::Result<(),
             let path = &worker.pages.files[file as usize].base.path;
             for stretch in showing {
                 let Some(bytes) = raw.get(stretch.raw) else { continue };
-                let fetched = Fetched { first_page: page_of(stretch.begin), bytes: bytes.to_vec() };
+                let fetched = Fetched { first_page: page_of(stretch.begin), bytes: Bytes::copy_from_slice(bytes) };
                 worker.overlay.offer(file, path, &fetched)?;
             }
         }

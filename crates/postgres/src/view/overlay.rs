@@ -18,6 +18,7 @@ use super::disk::{Disk, DiskFile, How};
 use super::presence::{Presence, Runs};
 use super::record::{Entry, Record, What};
 use crate::restore::SPARE_BYTES;
+use bytes::Bytes;
 use lifeboat_pgformat::{PAGE_SIZE_BYTES, PG_CONTROL_PATH};
 use rustix::io::Errno;
 use std::collections::HashMap;
@@ -56,7 +57,7 @@ pub(super) trait Base: Send + Sync + 'static {
 #[derive(Debug, Clone)]
 pub(super) struct Fetched {
     pub(super) first_page: u32,
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Bytes,
 }
 
 /// A relation file of the restore point.

@@ -165,7 +165,7 @@ impl Base for Arc<VaultPages> {
                 Ok(Some(bytes)) => {
                     self.answered();
                     self.fetched.fetch_add(1, Ordering::Relaxed);
-                    let fetched = Fetched { first_page, bytes };
+                    let fetched = Fetched { first_page, bytes: bytes.into() };
                     if let Some(held) = &self.held {
                         lock(held).hold(number, &fetched);
                     }
