@@ -152,10 +152,11 @@ fn x3_s1_no_secret_is_printed_stored_or_shown_by_a_process() {
     planted.run(&["status"]);
     assert!(planted.said.contains("password authentication failed"), "{}", planted.said);
 
-    let restore = ["restore", "ledger-db", "--into", "back", "--start", "--promote"];
+    let restore = ["restore", "ledger-db", "--into", "back", "--start"];
     let restored = Restored::of(&planted.world.json(&restore), &installation);
     assert_eq!(restored.psql("SELECT count(*) FROM ledger").unwrap(), "1000");
     planted.assert_processes_clean(restored.pid);
+    assert_eq!(planted.run(&["promote", "back"]), Some(0));
     planted.run(&["journal", "show", "--json"]);
     assert!(planted.said.contains("backup.failed") && planted.said.contains("restore.finished"));
     assert_eq!(streaming.stop().1, Some(0));

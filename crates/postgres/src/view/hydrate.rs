@@ -135,7 +135,8 @@ async fn take_pack(shared: &Arc<Shared>, number: u32) -> std::result::Result<(),
             let path = &worker.pages.files[file as usize].base.path;
             for stretch in showing {
                 let Some(bytes) = raw.get(stretch.raw) else { continue };
-                let fetched = Fetched { first_page: page_of(stretch.begin), bytes: Bytes::copy_from_slice(bytes) };
+                let fetched =
+                    Fetched { first_page: page_of(stretch.begin), bytes: Bytes::copy_from_slice(bytes) };
                 worker.overlay.offer(file, path, &fetched)?;
             }
         }

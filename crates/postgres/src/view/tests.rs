@@ -44,7 +44,10 @@ impl Base for Frames {
         }
         let first_page = page - page % FRAME_PAGES;
         let end = (first_page + FRAME_PAGES).min(FILES[number as usize].1);
-        let bytes = (first_page..end).flat_map(|page| page_of(base_content(number, page))).collect::<Vec<u8>>().into();
+        let bytes = (first_page..end)
+            .flat_map(|page| page_of(base_content(number, page)))
+            .collect::<Vec<u8>>()
+            .into();
         Ok(Fetched { first_page, bytes })
     }
 }

@@ -6,11 +6,10 @@ use super::kind::Kind;
 use super::{CheckError, FindingKind, PointReport};
 use crate::layer::{LayerKind, LayerReader};
 use crate::lease::Fenced;
-use crate::pins::Purpose;
 use crate::point::RestorePoint;
 use crate::prune::{self, Buried, FactsError, Tombs};
 use crate::wal::{Cluster, Coverage, WalArchive, merge};
-use crate::{names, pins, point};
+use crate::{names, point};
 use lifeboat_base::{Lsn, LsnRange, ServiceName, SystemId, Timeline, error_chain};
 use lifeboat_pgformat::{TimelineHistory, WalFileName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -154,7 +153,8 @@ fn archives_of_points(
 
 /// What says that there was a cluster is in no copy. Every manifest of it says the same, so it can be written again.
 async fn lost_cluster(examiner: &mut Examiner<'_>, service: &ServiceName, cluster: &Cluster) {
-    let what = "restore points are of this cluster, and no copy has what says so; recovery is refused".to_owned();
+    let what =
+        "restore points are of this cluster, and no copy has what says so; recovery is refused".to_owned();
     let name = names::cluster(service, cluster.system_id);
     if examiner.fenced.is_none() {
         return examiner.find(FindingKind::Lost, None, &name, what);
@@ -205,7 +205,7 @@ async fn check_layers(
     for child in examiner.children(&names::layers(service)).await {
         let id = child.rsplit('/').next().unwrap_or_default().to_owned();
         if !named.contains(&id) {
-            unnamed(examiner, service, &id, &child, dead).await;
+            unnamed(examiner, service, &id, &child).await;
         }
     }
     for id in named {
@@ -215,30 +215,17 @@ async fn check_layers(
     Ok(layers)
 }
 
-/// A layer that no restore point names. One that is whole had a manifest, or was to have it a moment later.
-async fn unnamed(
-    examiner: &mut Examiner<'_>,
-    service: &ServiceName,
-    id: &str,
-    child: &str,
-    dead: &Buried,
-) {
-    let manifest = names::point(service, id);
-    let is_base = match LayerReader::open(examiner.vault(), service, id).await {
-        Ok(reader) => matches!(reader.index().kind, LayerKind::Base),
-        Err(_) => false,
+/// A layer that no restore point names. One that is whole had a manifest, or was to have it a moment later: which of
+/// the two, nothing here tells.
+async fn unnamed(examiner: &mut Examiner<'_>, service: &ServiceName, id: &str, child: &str) {
+    let reader = LayerReader::open(examiner.vault(), service, id).await;
+    let is_whole = reader.is_ok_and(|reader| reader.index().kind == LayerKind::Base);
+    let what = if is_whole {
+        "a whole backup that no restore point names: it was killed in its last step, runs, or its manifest was lost"
+    } else {
+        "no restore point names it: a backup runs, was killed, or was pruned"
     };
-    let pins = pins::list(examiner.vault(), service).await.unwrap_or_default();
-    let is_being_written = pins.iter().any(|pin| pin.purpose == Purpose::Backup);
-    if is_base && !is_being_written && !dead.holds(&manifest) {
-        let what = format!(
-            "layer {id} is a whole backup, and no copy has the manifest of its restore point: it was lost, or the backup \
-             was killed in its last step"
-        );
-        return examiner.find(FindingKind::Lost, None, &manifest, what);
-    }
-    let what = "no restore point names it: a backup runs, was killed, or was pruned".to_owned();
-    examiner.find(FindingKind::Unnamed, None, child, what);
+    examiner.find(FindingKind::Unnamed, None, child, what.to_owned());
 }
 
 async fn check_layer(

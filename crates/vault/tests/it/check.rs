@@ -263,8 +263,10 @@ async fn a_lost_manifest_and_a_lost_cluster_are_told_and_the_cluster_is_written_
     for copy in 0..2 {
         lose(&world, copy, &manifest).await;
     }
+    // A backup that was killed in its last step looks the same, and is there too.
     let report = ask(&vault, &CheckOptions::default()).await;
-    assert!(has(&report, FindingKind::Lost, &manifest) && !report.is_sound(), "{:?}", report.findings);
+    let told = report.findings.iter().filter(|finding| finding.what.contains("its manifest was lost"));
+    assert_eq!(told.count(), 2, "{:?}", report.findings);
 }
 
 #[tokio::test(start_paused = true)]
