@@ -1,7 +1,7 @@
 //! A plan as a document for people and auditors: Markdown that is read back, and HTML that is one file.
 //!
-//! A plan becomes pieces of a page ([`blocks`]), by one table of what its parts are called and how they stand
-//! ([`fields`]); Markdown and HTML are printed from the same pieces. [`crate::import::markdown`] inverts the Markdown by
+//! A plan becomes pieces of a page (`blocks`), by one table of what its parts are called and how they stand
+//! (`fields`); Markdown and HTML are printed from the same pieces. [`crate::import::markdown`] inverts the Markdown by
 //! the same table.
 //!
 //! # Invariants
