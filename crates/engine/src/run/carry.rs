@@ -4,6 +4,7 @@ use super::inbox::since;
 use super::{
     Actions, BoundStep, EVENT_RECORD, Known, REFUSED_RECORD, ReadRunError, RunId, RunObserver, RunTold, load,
 };
+use crate::serve::stopped;
 use jiff::Timestamp;
 use lifeboat_base::error_chain;
 use lifeboat_core::run::{self, Effect, Ending, Event, Found, Next, Outcome, Side, StepNumber};
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 /// How often the inbox is looked at, one listing each time.
 const LISTEN: Duration = Duration::from_secs(1);
@@ -60,6 +62,9 @@ pub async fn carry(
         carried.record(Event::Carried { by: options.actor.clone() }).await?;
     }
     let clock = options.vault.clock().clone();
+    let mut listening = tokio::time::interval(LISTEN);
+    listening.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_stopping = false;
     loop {
         if let Some(ending) = carried.known.state.ending() {
             return Ok(Some(ending.clone()));
@@ -67,7 +72,6 @@ pub async fn carry(
         if !carried.fenced.still_held() {
             carried.fenced.confirm().await.map_err(CarryError::Fence)?;
         }
-        let is_stopping = *stop.borrow();
         if is_stopping && carried.busy.is_empty() {
             return Ok(None);
         }
@@ -82,14 +86,16 @@ pub async fn carry(
         if has_effects && carried.busy.is_empty() {
             continue;
         }
-        let wait = next.wake.map_or(LISTEN, |wake| until(wake, clock.now()).min(LISTEN));
+        let wait = next.wake.map_or(LISTEN, |wake| until(wake, clock.now()));
         tokio::select! {
             Some(came) = carried.work.join_next(), if !carried.work.is_empty() => {
                 let (step, event, trouble) = came.expect("effects catch what panics in them");
                 carried.came(step, event, trouble).await?;
             }
-            () = tokio::time::sleep(wait) => carried.listen().await?,
-            _ = stop.changed(), if !is_stopping => {}
+            // By its own clock: steps that follow each other quickly must not drown people's words (Y3).
+            _ = listening.tick() => carried.listen().await?,
+            () = tokio::time::sleep(wait) => {}
+            () = stopped(&mut stop), if !is_stopping => is_stopping = true,
         }
     }
 }
@@ -121,7 +127,6 @@ impl Carried<'_> {
             CarryError::Read(ReadRunError::Misfit { id, number: record.number, source })
         })?;
         self.known.events.push((event.clone(), record.time));
-        self.known.last = record.number;
         (self.options.observer)(&self.known, RunTold::Event(event, record.time));
         Ok(())
     }

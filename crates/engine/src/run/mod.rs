@@ -53,8 +53,7 @@ const RUNS: &str = "runs";
 const INBOX: &str = "inbox";
 
 /// Names a run: when it was asked for, and chance.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(String);
 
 impl RunId {
@@ -94,8 +93,8 @@ impl std::str::FromStr for RunId {
     type Err = BadRunId;
 
     fn from_str(text: &str) -> Result<Self, BadRunId> {
-        // One word of a scope.
-        let is_word = !text.contains('/') && Scope::new(text).is_ok();
+        // One word of both scopes, the longer of which bounds it.
+        let is_word = !text.contains('/') && Scope::new(&format!("{INBOX}/{text}")).is_ok();
         if is_word { Ok(Self(text.to_owned())) } else { Err(BadRunId(text.to_owned())) }
     }
 }

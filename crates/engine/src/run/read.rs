@@ -26,8 +26,6 @@ pub struct Known {
     pub state: State,
     /// The last word of the inbox that was taken over or refused.
     pub heard: u64,
-    /// The last record.
-    pub last: u64,
 }
 
 /// Why a run cannot be read.
@@ -106,7 +104,7 @@ pub async fn load(vault: &Vault, id: &RunId) -> Result<Known, ReadRunError> {
         }
     }
     match reading {
-        Reading { known: Some(known), .. } => Ok(Known { last: after, ..known }),
+        Reading { known: Some(known), .. } => Ok(known),
         Reading { begun: None, .. } => Err(ReadRunError::NoSuchRun(id.clone())),
         Reading { .. } => Err(ReadRunError::NeverBegun(id.clone())),
     }
@@ -156,7 +154,6 @@ impl Reading {
                     at: *at,
                     events: Vec::new(),
                     heard: 0,
-                    last: number,
                 });
             }
             EVENT_RECORD => {

@@ -153,7 +153,7 @@ pub async fn serve(options: ServeOptions, stop: watch::Receiver<bool>) {
 }
 
 /// Returns when a stop is asked for, or nobody is left who could ask. Cancel safe.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error means that the sender is gone.
     let _ = stop.wait_for(|stop| *stop).await;
 }

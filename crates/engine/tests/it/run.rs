@@ -53,6 +53,16 @@ fn failover() -> Vec<BoundStep> {
     ]
 }
 
+fn begun(steps: &[BoundStep]) -> Begun {
+    Begun {
+        runbook: "failover".to_owned(),
+        plan_hash: "none".to_owned(),
+        target: "live".to_owned(),
+        requester: "ana".to_owned(),
+        steps: steps.len(),
+    }
+}
+
 /// What was done to the world, and by which machine.
 #[derive(Clone, Default)]
 struct Noted(Arc<Mutex<Vec<(String, &'static str)>>>);
@@ -100,14 +110,7 @@ async fn carried(
     let vault = world.vault().await;
     let mut fenced = if is_new {
         let steps = failover();
-        let begun = Begun {
-            runbook: "failover".to_owned(),
-            plan_hash: "none".to_owned(),
-            target: "live".to_owned(),
-            requester: "ana".to_owned(),
-            steps: steps.len(),
-        };
-        begin(&vault, id, who, &begun, &steps, PATIENCE).await.map_err(CarryError::Fence)?
+        begin(&vault, id, who, &begun(&steps), &steps, PATIENCE).await.map_err(CarryError::Fence)?
     } else {
         resume(&vault, id, who, PATIENCE).await.map_err(CarryError::Fence)?
     };
@@ -204,14 +207,7 @@ async fn y1_a_machine_that_lost_its_lease_begins_nothing() {
     let vault = world.vault().await;
     let id = RunId::new(vault.clock().as_ref());
     let steps = failover();
-    let begun = Begun {
-        runbook: "failover".to_owned(),
-        plan_hash: "none".to_owned(),
-        target: "live".to_owned(),
-        requester: "ana".to_owned(),
-        steps: steps.len(),
-    };
-    let mut first = begin(&vault, &id, "one", &begun, &steps, PATIENCE).await.unwrap();
+    let mut first = begin(&vault, &id, "one", &begun(&steps), &steps, PATIENCE).await.unwrap();
     // As when its machine is suspended: another finds the lease let go.
     first.lease().release().await.unwrap();
     assert_eq!(carried(&world, "two", &id, &noted, false).await.unwrap(), Some(Ending::Completed));
@@ -220,4 +216,52 @@ async fn y1_a_machine_that_lost_its_lease_begins_nothing() {
     let known = load(&vault, &id).await.unwrap();
     assert!(known.events.iter().all(|(event, _)| *event != Event::Carried { by: "one".to_owned() }));
     assert_eq!(noted.0.lock().unwrap().iter().filter(|(_, who)| *who == "one").count(), 0);
+}
+
+/// Each act is shorter than the pause between two looks at the inbox.
+#[tokio::test(start_paused = true)]
+async fn y3_an_abort_is_heard_between_steps_that_follow_each_other_quickly() {
+    struct Quick;
+    impl Actions for Quick {
+        fn probe(&self, _: &BoundStep) -> Work<Found> {
+            Box::pin(async { Ok(Found::Unknown) })
+        }
+
+        fn act(&self, _: &BoundStep, _: Side, _: Epoch) -> Work<Outcome> {
+            Box::pin(async {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                Ok(Outcome::Done)
+            })
+        }
+
+        fn verify(&self, _: &BoundStep) -> Work<Option<String>> {
+            Box::pin(async { Ok(None) })
+        }
+    }
+    let world = World::new().await;
+    let vault = world.vault().await;
+    let id = RunId::new(vault.clock().as_ref());
+    let steps: Vec<BoundStep> = (0..100)
+        .map(|n| step(&format!("s{n}"), Class::Read, Doing::Machine, u32::checked_sub(n, 1)))
+        .collect();
+    let mut fenced = begin(&vault, &id, "one", &begun(&steps), &steps, PATIENCE).await.unwrap();
+    let abort = Request::Abort { by: "bo".to_owned(), undo: false, reason: "enough".to_owned() };
+    send(&vault, &id, "bo", &abort).await.unwrap();
+    let observer = Arc::new(|_: &Known, _: RunTold| ());
+    let options =
+        CarryOptions { vault: vault.clone(), actions: Arc::new(Quick), actor: "one".to_owned(), observer };
+    let (_keep, stop) = watch::channel(false);
+    let ending = carry(&options, &id, &mut fenced, stop).await.unwrap();
+    assert!(matches!(ending, Some(Ending::Aborted { .. })), "{ending:?}");
+    let known = load(&vault, &id).await.unwrap();
+    let acts = known.events.iter().filter(|(event, _)| matches!(event, Event::Intended { .. })).count();
+    assert!(acts < 10, "{acts} steps were begun");
+}
+
+#[test]
+fn an_id_of_a_run_is_one_word_that_fits_where_it_goes() {
+    for bad in ["", "a/b", "A", &"x".repeat(195)] {
+        bad.parse::<RunId>().unwrap_err();
+    }
+    "20261122t031500z-1f2e3d4c".parse::<RunId>().unwrap();
 }
