@@ -3,7 +3,7 @@
 use super::event::{Ask, Ending, Side};
 use super::rules::{RunRules, StepNumber};
 use super::standing::{Standing, standing};
-use super::state::{Phase, State};
+use super::state::State;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 
@@ -106,14 +106,5 @@ fn how(run: &RunRules, state: &State, now: Timestamp) -> Ending {
         Some(runbook) => Ending::Led { runbook: runbook.clone() },
         None if failed.is_empty() => Ending::Completed,
         None => Ending::Incomplete { failed },
-    }
-}
-
-impl State {
-    /// Whether a step's outcome is not known.
-    #[must_use]
-    pub fn is_in_doubt(&self, step: StepNumber) -> bool {
-        let state = self.steps.get(step.index());
-        state.is_some_and(|state| matches!(&state.phase, Phase::UnderWay { doubt: Some(_), .. }))
     }
 }

@@ -1,5 +1,6 @@
 //! What is known of a run: its events, folded.
 
+use super::decide::{Effect, next};
 use super::event::{Answer, Ask, Ending, Event, Found, Outcome, Side};
 use super::rules::{Class, Doing, Leads, OnFailure, Rules, RunRules, StepNumber};
 use super::standing::{Standing, standing};
@@ -83,6 +84,9 @@ pub enum Misfit {
     /// The run is over.
     #[error("the run is over")]
     Over,
+    /// Steps are still to be done, or it ended otherwise.
+    #[error("the run does not end so")]
+    NotOver,
     /// No such step.
     #[error("the run has no step {}", .0.0 + 1)]
     NoStep(StepNumber),
@@ -155,7 +159,12 @@ impl State {
                 self.open = rules.steps().map(|(step, _)| step).collect();
                 self.repeat_nothing(rules, at);
             }
-            Event::Ended(ending) => self.ending = Some(ending.clone()),
+            Event::Ended(ending) => {
+                if next(rules, self, &BTreeSet::new(), at).effects != [Effect::End(ending.clone())] {
+                    return Err(Misfit::NotOver);
+                }
+                self.ending = Some(ending.clone());
+            }
             Event::Probed { step, .. }
             | Event::Asked { step, .. }
             | Event::Approved { step, .. }

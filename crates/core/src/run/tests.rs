@@ -359,7 +359,6 @@ fn r2_what_may_still_be_under_way_is_waited_for() {
     ] {
         state.apply(&run, &event, at(0)).unwrap();
     }
-    assert!(state.is_in_doubt(step));
     assert_eq!(next(&run, &state, &idle, at(1)).effects, [Effect::Probe(step)]);
     state.apply(&run, &Event::Probed { step, found: Found::NotDone }, at(1)).unwrap();
     // Not there, and it may yet come.
@@ -384,6 +383,24 @@ fn r2_nothing_is_repeated_where_nothing_can_tell() {
     // Not even by a record that says so.
     let again = Event::Intended { step, side: Side::Act, attempt: 2 };
     assert!(state.apply(&run, &again, at(1_000_000)).is_err());
+}
+
+#[test]
+fn r5_a_run_with_something_left_to_do_is_not_over() {
+    let (run, step) = (run_of(vec![rules(Class::Read)]), StepNumber(0));
+    let mut state = State::new(&run);
+    let now = Timestamp::UNIX_EPOCH;
+    assert_eq!(state.apply(&run, &Event::Ended(Ending::Completed), now), Err(Misfit::NotOver));
+    let side = Side::Act;
+    for event in [
+        Event::Intended { step, side, attempt: 1 },
+        Event::Came { step, side, attempt: 1, outcome: Outcome::Done },
+    ] {
+        state.apply(&run, &event, now).unwrap();
+    }
+    let otherwise = Ending::Led { runbook: "another".to_owned() };
+    assert_eq!(state.apply(&run, &Event::Ended(otherwise), now), Err(Misfit::NotOver));
+    state.apply(&run, &Event::Ended(Ending::Completed), now).unwrap();
 }
 
 #[test]
