@@ -512,6 +512,7 @@ const READERS: [(&str, &str, Reads); 15] = {
                 "name",
                 "description",
                 "onlyIf",
+                "duration",
                 "verify",
                 "shell",
                 "check",

@@ -4,7 +4,7 @@
 use super::load;
 use super::measure::{bytes_below, load_of, output, run as measure, say, spread};
 use super::peer::Peer;
-use super::protected::{SERVICE, Streaming};
+use super::protected::SERVICE;
 use super::sizes::{GB, ROUNDS, Size};
 use anyhow::Context;
 use std::path::Path;
@@ -36,10 +36,7 @@ pub fn run(root: &Path) -> anyhow::Result<()> {
     let (protected, peer) = Peer::beside(root)?;
     let cluster = &protected.cluster;
     let bytes = peer.fill(&protected, gigabytes)?;
-    let streaming = Streaming::start(&protected)?;
-    say("full backups");
-    measure(&mut protected.lifeboat(&["backup", "run", SERVICE]))?;
-    measure(&mut peer.command(&["--type=full", "backup"]))?;
+    let streaming = peer.full_backups(&protected)?;
     let vault = protected.vault().join("services").join(SERVICE);
     let ours_stored =
         || [vault.join("layers"), vault.join("wal")].map(|place| bytes_below(&place) as f64 / 1e6);

@@ -1,7 +1,7 @@
 //! pgBackRest beside Lifeboat: the same server, zstd 3, AES-256, two processes each.
 
-use super::measure::{Taken, bytes_below, run as measure};
-use super::protected::Protected;
+use super::measure::{Taken, bytes_below, run as measure, say};
+use super::protected::{Protected, SERVICE, Streaming};
 use super::recovered::{PORT, drop_caches};
 use super::scratch::Scratch;
 use anyhow::{Context, ensure};
@@ -65,6 +65,15 @@ impl Peer {
         self.archive_by(cluster, &self.archive)?;
         measure(&mut self.command(&["check"]))?;
         Ok(bytes)
+    }
+
+    /// A full backup by each tool, with the stream running from before the first on.
+    pub fn full_backups(&self, protected: &Protected) -> anyhow::Result<Streaming> {
+        let streaming = Streaming::start(protected)?;
+        say("full backups");
+        measure(&mut protected.lifeboat(&["backup", "run", SERVICE]))?;
+        measure(&mut self.command(&["--type=full", "backup"]))?;
+        Ok(streaming)
     }
 
     fn archive_by(&self, cluster: &Cluster, command: &str) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use super::loopback::Loopback;
 use super::measure::{median, output, run as measure, say, spread};
 use super::peer::Peer;
-use super::protected::{SERVICE, Streaming};
+use super::protected::SERVICE;
 use super::recovered::drop_caches;
 use super::sizes::{GB, ROUNDS, Size};
 use anyhow::{Context, ensure};
@@ -31,10 +31,7 @@ pub fn run(root: &Path) -> anyhow::Result<()> {
     cluster.psql("CHECKPOINT");
     let bytes = protected.database_bytes()? as f64;
     let table = cluster.psql("SELECT pg_total_relation_size('wanted')").trim().parse::<f64>()?;
-    let streaming = Streaming::start(&protected)?;
-    say("full backups");
-    measure(&mut protected.lifeboat(&["backup", "run", SERVICE]))?;
-    measure(&mut peer.command(&["--type=full", "backup"]))?;
+    let streaming = peer.full_backups(&protected)?;
     cluster.psql("DELETE FROM wanted WHERE id % 2 = 0; INSERT INTO wanted VALUES (0, 'after the backup'); SELECT pg_switch_wal()");
     measure(&mut peer.command(&["check"]))?;
     let kept = cluster.psql("SELECT count(*) FROM wanted").trim().parse::<u64>()?;

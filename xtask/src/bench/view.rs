@@ -3,7 +3,6 @@
 
 use super::measure::{median, run as measure, say, spread};
 use super::peer::Peer;
-use super::protected::{SERVICE, Streaming};
 use super::recovered::Recovered;
 use super::sizes::{GB, ROUNDS, Size, has_room_for};
 use anyhow::{Context, ensure};
@@ -73,10 +72,7 @@ fn measure_at(root: &Path, gigabytes: f64, rounds: usize) -> anyhow::Result<At> 
     let (protected, peer) = Peer::beside(root)?;
     let cluster = &protected.cluster;
     let bytes = peer.fill(&protected, gigabytes)?;
-    let streaming = Streaming::start(&protected)?;
-    say("full backups");
-    measure(&mut protected.lifeboat(&["backup", "run", SERVICE]))?;
-    measure(&mut peer.command(&["--type=full", "backup"]))?;
+    let streaming = peer.full_backups(&protected)?;
     let before = protected.written()?;
     cluster.pgbench(&["-n", "-c", CLIENTS, "-t", TRANSACTIONS]);
     let wal_bytes = (protected.written()? - before) as f64;

@@ -385,7 +385,7 @@ impl<'a> Importer<'a> {
                 empty()
             }
         };
-        plan.origin = Some(origin(&plan, &root, source, &self.file));
+        plan.origin = Some(origin(&plan, &root.lines(), source, &self.file));
         self.missed.sort();
         self.missed.dedup();
         Imported { plan, missed: self.missed, coverage }
@@ -466,9 +466,8 @@ fn has_commands(piece: &Piece<'_>) -> bool {
     }
 }
 
-/// For each field its line and the hash of what was imported.
-fn origin(plan: &Plan, root: &Map, source: &str, file: &str) -> Origin {
-    let lines = root.lines();
+/// For each field its line, of those that are known, and the hash of what was imported.
+fn origin(plan: &Plan, lines: &BTreeMap<String, u32>, source: &str, file: &str) -> Origin {
     let tree = tree::of(plan);
     let mut fields = BTreeMap::new();
     for (way, value) in tree::leaves(&tree) {

@@ -2,11 +2,10 @@
 
 use super::lines::What;
 use super::{Entries, Reader};
-use crate::import::{Coverage, Imported, Missed, empty, hash, origin_of};
+use crate::import::{Coverage, Imported, Missed, empty, origin};
 use crate::model::Plan;
 use crate::schema::SCHEMA;
 use crate::shell::Script;
-use crate::values::FieldOrigin;
 use crate::yaml::{Node, Value};
 use crate::{Severity, sense, shape, tree};
 use serde_json::Value as Json;
@@ -28,29 +27,12 @@ pub(super) fn finish(mut reader: Reader<'_>, mut root: Entries, source: &str, na
         Some((plan, root)) => (plan, Some(root)),
         None => (empty(), None),
     };
-    let mut fields = BTreeMap::new();
+    let mut lines = BTreeMap::new();
     if let Some(root) = root {
         let (value, _) = shape::check(&SCHEMA, &root);
-        let mut lines = BTreeMap::new();
         gather("", &root, &value, &mut lines);
-        let tree = tree::of(&plan);
-        for (way, value) in tree::leaves(&tree) {
-            if matches!(way.as_str(), "apiVersion" | "kind") {
-                continue;
-            }
-            // The nearest place above that is known: a step that is written in another form.
-            let mut at = way.as_str();
-            let line = loop {
-                match (lines.get(at), at.rfind(['.', '['])) {
-                    (Some(line), _) => break *line,
-                    (None, Some(cut)) => at = &at[..cut],
-                    (None, None) => break 1,
-                }
-            };
-            fields.insert(way, FieldOrigin { line, hash: hash(value) });
-        }
     }
-    plan.origin = Some(origin_of(source, name, fields));
+    plan.origin = Some(origin(&plan, &lines, source, name));
     missed.sort();
     missed.dedup();
     Imported { plan, missed, coverage }
