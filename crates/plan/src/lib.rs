@@ -52,7 +52,7 @@ pub use values::{
     AbsolutePath, ActionName, Cadence, Conninfo, CopyUrl, Cron, Date, EnvironmentName, FieldOrigin, Interval,
     Label, ParseActionError, ParseCadenceError, ParseConninfoError, ParseCopyUrlError, ParseCronError,
     ParseDateError, ParseEnvironmentError, ParseLabelError, ParseOriginError, ParsePathError, ParseSlotError,
-    ParseZoneError, Size, SlotName, Zone,
+    ParseSshKeyError, ParseZoneError, Size, SlotName, SshKey, Zone,
 };
 pub use write::write;
 pub use yaml::{MAX_DEPTH, MAX_NODES, MAX_SOURCE_BYTES};

@@ -59,8 +59,12 @@ runbooks:
       - {id: call, name: Call, description: by hand, onlyIf: it is down, duration: 5m, verify: somebody answers, manual: "{{ number }}"}
       - shell: {run: echo, outputs: [X]}
       - check: {run: curl -f https://orders.example, expect: ok}
-      - {sql: select 1}
+      - {sql: select 1, id: query, class: read, needs: [ask, call], timeout: 10s, tries: 2, approvals: 0, onFailure: go-on, probe: test -e x, undo: rm x, verify: {run: test -e x, expect: ""}}
+      - {approval: to go on}
+      - {manual: look again}
+      - {wait: 30s}
 people:
+  approvers: [{name: Ana, keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti ana]}]
   roles: [{name: Lead, person: A, deputy: B, duties: [lead], phone: "1", email: a@b.example, contact: "#lead"}]
   contacts: [{name: Cloud, person: C, phone: "2", email: c@d.example, url: "https://e.example", account: "7", notes: [x]}]
   escalation: [{name: Level 1, severity: P1, from: 0s, until: 30m, who: Lead, respondWithin: 5m, notify: all, then: CTO}]
@@ -139,10 +143,12 @@ fn steps_and_references() {
             edit("runbook: notify}]}", "runbook: nobody}]}"),
             edit("step: call}", "step: call, runbook: notify}"),
             edit("id: call", "id: ask"),
+            edit("needs: [ask, call]", "needs: [ask, kall]"),
+            edit("needs: [ask, call]", "needs: [query]"),
             edit("\"{{ number }}\"", "\"{{ numbr }}\""),
-            edit("{sql: select 1}", "{sql: select 1, manual: look}"),
-            edit("{sql: select 1}", "{name: look}"),
-            edit("{sql: select 1}", "{sq: select 1}"),
+            edit("{manual: look again}", "{manual: look again, sql: select 1}"),
+            edit("{manual: look again}", "{name: look}"),
+            edit("{manual: look again}", "{manul: look again}"),
             edit("shell: {run: echo, outputs: [X]}", "shell: {run: echo, outputs: [1X]}"),
             edit("until: 30m, who", "until: 0s, who"),
             edit("every: quarterly", "every: quartely"),
@@ -488,7 +494,7 @@ fn s1_a_key_without_a_value_is_refused_wherever_the_plan_says_what_belongs_there
 type Reads = fn(&str) -> bool;
 
 /// Each format, a text of it, and whether its type reads a text through serde.
-const READERS: [(&str, &str, Reads); 15] = {
+const READERS: [(&str, &str, Reads); 16] = {
     fn reads<T: serde::de::DeserializeOwned>(text: &str) -> bool {
         serde_json::from_value::<T>(Json::from(text)).is_ok()
     }
@@ -506,6 +512,11 @@ const READERS: [(&str, &str, Reads); 15] = {
         ("lifeboat-service", "orders-db", reads::<lifeboat_base::ServiceName>),
         ("lifeboat-size", "1GiB", reads::<Size>),
         ("lifeboat-slot", "a_slot", reads::<SlotName>),
+        (
+            "lifeboat-ssh-key",
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti user@example.com",
+            reads::<SshKey>,
+        ),
         ("lifeboat-step-key", "postgres.recover", |text| {
             let of_all = [
                 "id",
@@ -514,11 +525,21 @@ const READERS: [(&str, &str, Reads); 15] = {
                 "onlyIf",
                 "duration",
                 "verify",
+                "class",
+                "needs",
+                "timeout",
+                "tries",
+                "approvals",
+                "onFailure",
+                "probe",
+                "undo",
                 "shell",
                 "check",
                 "sql",
                 "manual",
                 "choose",
+                "approval",
+                "wait",
             ];
             of_all.contains(&text) || reads::<ActionName>(text)
         }),

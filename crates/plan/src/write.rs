@@ -109,19 +109,30 @@ const ORDER: &[&str] = &[
     "onlyIf",
     "question",
     "options",
+    "class",
+    "timeout",
+    "tries",
+    "approvals",
+    "onFailure",
+    "probe",
     "shell",
     "check",
     "sql",
     "manual",
     "choose",
+    "approval",
+    "wait",
     "run",
     "outputs",
     "expect",
     "verify",
+    "undo",
     "duration",
     "step",
     "steps",
     // people and words
+    "approvers",
+    "keys",
     "roles",
     "contacts",
     "escalation",
@@ -297,7 +308,7 @@ impl Writer {
 
 /// Whether a text is for a machine: it is not wrapped.
 fn is_exact(key: &str) -> bool {
-    ["run", "shell", "check", "sql", "query", "connection", "text"].contains(&key)
+    ["run", "shell", "check", "sql", "query", "connection", "text", "probe", "undo"].contains(&key)
 }
 
 /// A prose text as lines that YAML folds into it again; none if it would not.

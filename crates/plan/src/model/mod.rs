@@ -25,10 +25,11 @@ pub use communication::{Channel, Communication, StatusPage, Template, Update};
 pub use duties::{Duties, Form, Kpi};
 pub use objectives::{Objectives, Tier, TierKind, Wording};
 pub use origin::{Note, Origin};
-pub use people::{Contact, Escalation, People, Role};
+pub use people::{Approver, Contact, Escalation, People, Role};
 pub use protection::{Advance, Base, Check, Keep, Postgres, Stream, Vault, VaultCopy};
 pub use runbooks::{
-    Choice, Choose, Does, Runbook, Shell, Step, StepCheck, StepError, Variable, VariableType,
+    Carry, CheckMapping, Choice, Choose, Does, Runbook, Shell, Step, StepCheck, StepClass, StepError,
+    Variable, VariableType, Verify, WhenFailed,
 };
 pub use scenarios::{Grade, Scenario};
 pub use services::{Backup, Service};

@@ -1,7 +1,7 @@
 //! Who does what, and how they are reached.
 
 use super::Grade;
-use crate::values::Interval;
+use crate::values::{Interval, SshKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct People {
+    /// Who may ask for runs, agree to their steps and answer them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvers: Vec<Approver>,
     /// Who does what in an incident.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<Role>,
@@ -29,6 +32,17 @@ impl People {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// Somebody whose word counts in a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Approver {
+    /// Who it is.
+    pub name: String,
+    /// The SSH public keys with which this person signs, as they stand in a `.pub` file.
+    #[schemars(length(min = 1))]
+    pub keys: Vec<SshKey>,
 }
 
 /// A part that somebody plays in an incident.

@@ -78,8 +78,8 @@ impl VariableType {
     }
 }
 
-/// One step: what is done under one key (`shell`, `check`, `sql`, `manual`, `choose`, or an action of Lifeboat's own),
-/// and what is to be known about it beside.
+/// One step: what is done under one key (`shell`, `check`, `sql`, `manual`, `choose`, `approval`, `wait`, or an action of
+/// Lifeboat's own), and what is to be known about it beside.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "StepForm", into = "StepForm")]
 pub struct Step {
@@ -94,9 +94,95 @@ pub struct Step {
     /// How long it takes, as a rule.
     pub duration: Option<Interval>,
     /// How to see that it worked.
-    pub verify: Option<String>,
+    pub verify: Option<Verify>,
+    /// How a run carries it out.
+    pub carry: Carry,
     /// What is done.
     pub does: Does,
+}
+
+/// How a run carries a step out: its order, its repetition, what it asks of people.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Carry {
+    /// What repeating it does. Left out: `check` reads, an action of Lifeboat's own knows, and commands count as
+    /// destructive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<StepClass>,
+    /// The steps that come first, by their `id`; steps that do not need each other are done side by side. Left out,
+    /// the one before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<Vec<Label>>,
+    /// After how long it is broken off. Left out, four times `duration`, and at least 15 minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Interval>,
+    /// How often it is tried, at the most. Left out, 3; what is destructive, once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub tries: Option<u32>,
+    /// How many people must agree to it. Left out, 2 for what is destructive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 20))]
+    pub approvals: Option<u32>,
+    /// What is done when it has failed for good. Left out, a person is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<WhenFailed>,
+    /// Commands that succeed if it is done already: text, or a mapping with `run`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<StepCheck>,
+    /// Commands that undo it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub undo: Option<String>,
+}
+
+/// What repeating a step does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StepClass {
+    /// It changes nothing.
+    Read,
+    /// Twice is as once.
+    Idempotent,
+    /// It must not happen twice by accident.
+    Destructive,
+}
+
+/// What is done when a step has failed for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenFailed {
+    /// A person is asked.
+    Stop,
+    /// What was done is undone, the newest first.
+    Undo,
+    /// The run goes on without it.
+    GoOn,
+}
+
+/// How to see that a step worked: words for a person, or commands that must succeed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Verify {
+    /// For a person.
+    Words(String),
+    /// For a run.
+    Commands(CheckMapping),
+}
+
+impl JsonSchema for Verify {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Verify".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mapping = generator.subschema_for::<CheckMapping>();
+        either(mapping, "Words for a person; or `run` with commands that must succeed.")
+    }
 }
 
 /// What a step does.
@@ -112,6 +198,10 @@ pub enum Does {
     Manual(String),
     /// Lets a person decide how it goes on.
     Choose(Choose),
+    /// Goes on once people have agreed to what it says.
+    Approval(String),
+    /// Lets time pass.
+    Wait(Interval),
     /// Calls an action; its own types check the arguments.
     Action(ActionName, serde_json::Value),
 }
@@ -135,9 +225,11 @@ struct StepForm {
     /// How long it takes, as a rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     duration: Option<Interval>,
-    /// How to see that it worked.
+    /// How to see that it worked: words for a person, or `run` with commands that must succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    verify: Option<String>,
+    verify: Option<Verify>,
+    #[serde(flatten)]
+    carry: Carry,
     /// Commands to run as they stand, in one shell: text, or a mapping with `run`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     shell: Option<Shell>,
@@ -153,6 +245,13 @@ struct StepForm {
     /// What a person decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     choose: Option<Choose>,
+    /// What people agree to before it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    approval: Option<String>,
+    /// For how long nothing is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wait: Option<Interval>,
     #[serde(flatten)]
     #[schemars(skip)]
     actions: BTreeMap<ActionName, serde_json::Value>,
@@ -174,11 +273,14 @@ impl TryFrom<StepForm> for Step {
             only_if,
             duration,
             verify,
+            carry,
             shell,
             check,
             sql,
             manual,
             choose,
+            approval,
+            wait,
             actions,
         } = form;
         let all = [
@@ -187,11 +289,13 @@ impl TryFrom<StepForm> for Step {
             sql.map(Does::Sql),
             manual.map(Does::Manual),
             choose.map(Does::Choose),
+            approval.map(Does::Approval),
+            wait.map(Does::Wait),
         ];
         let actions = actions.into_iter().map(|(action, arguments)| Does::Action(action, arguments));
         let mut all: Vec<Does> = all.into_iter().flatten().chain(actions).collect();
         match (all.pop(), all.len()) {
-            (Some(does), 0) => Ok(Self { id, name, description, only_if, duration, verify, does }),
+            (Some(does), 0) => Ok(Self { id, name, description, only_if, duration, verify, carry, does }),
             (None, _) => Err(StepError(0)),
             (Some(_), others) => Err(StepError(others + 1)),
         }
@@ -200,14 +304,16 @@ impl TryFrom<StepForm> for Step {
 
 impl From<Step> for StepForm {
     fn from(step: Step) -> Self {
-        let Step { id, name, description, only_if, duration, verify, does } = step;
-        let mut form = Self { id, name, description, only_if, duration, verify, ..Self::default() };
+        let Step { id, name, description, only_if, duration, verify, carry, does } = step;
+        let mut form = Self { id, name, description, only_if, duration, verify, carry, ..Self::default() };
         match does {
             Does::Shell(shell) => form.shell = Some(shell),
             Does::Check(check) => form.check = Some(check),
             Does::Sql(text) => form.sql = Some(text),
             Does::Manual(text) => form.manual = Some(text),
             Does::Choose(choose) => form.choose = Some(choose),
+            Does::Approval(text) => form.approval = Some(text),
+            Does::Wait(length) => form.wait = Some(length),
             Does::Action(action, arguments) => {
                 form.actions.insert(action, arguments);
             }
@@ -217,7 +323,22 @@ impl From<Step> for StepForm {
 }
 
 /// Keys of a step that say what it does; what is no key of [`StepForm`] is an action, and does too.
-const BESIDE: [&str; 6] = ["id", "name", "description", "onlyIf", "duration", "verify"];
+const BESIDE: [&str; 14] = [
+    "id",
+    "name",
+    "description",
+    "onlyIf",
+    "duration",
+    "verify",
+    "class",
+    "needs",
+    "timeout",
+    "tries",
+    "approvals",
+    "onFailure",
+    "probe",
+    "undo",
+];
 
 impl JsonSchema for Step {
     fn schema_name() -> Cow<'static, str> {
@@ -228,7 +349,7 @@ impl JsonSchema for Step {
         let mut schema = StepForm::json_schema(generator);
         schema.insert(
             "description".to_owned(),
-            "One step: what is done under one key (`shell`, `check`, `sql`, `manual`, `choose`, or an action such as \
+            "One step: what is done under one key (`shell`, `check`, `sql`, `manual`, `choose`, `approval`, `wait`, or an action such as \
              `postgres.recover` with its arguments), and what is to be known about it beside."
                 .into(),
         );
@@ -316,16 +437,16 @@ enum CheckForm {
 }
 
 /// Commands that change nothing and must succeed.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(rename = "StepCheck")]
-struct CheckMapping {
+pub struct CheckMapping {
     /// The commands, as they are typed.
     #[schemars(length(min = 1))]
-    run: String,
+    pub run: String,
     /// What they must print.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    expect: Option<String>,
+    pub expect: Option<String>,
 }
 
 impl From<CheckForm> for StepCheck {

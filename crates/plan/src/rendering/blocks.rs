@@ -138,7 +138,7 @@ fn whole_steps(tree: &mut Value) {
         let Some(Value::Array(steps)) = runbook.get_mut("steps") else { continue };
         for step in steps {
             let Value::Object(step) = step else { continue };
-            for key in ["shell", "check"] {
+            for key in ["shell", "check", "probe"] {
                 if let Some(text @ Value::String(_)) = step.get(key) {
                     let run = serde_json::json!({"run": text});
                     step.insert(key.to_owned(), run);
@@ -163,10 +163,11 @@ fn keyed(map: &Map<String, Value>) -> Vec<Value> {
     map.iter().map(with_key).collect()
 }
 
-fn get<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
-    match key.split_once('.') {
+fn get<'a>(map: &'a Map<String, Value>, field: &Field) -> Option<&'a Value> {
+    match field.key.split_once('.') {
         Some((outer, inner)) => map.get(outer)?.get(inner),
-        None => map.get(key),
+        // Where words may stand, or a mapping, the mapping is told by the fields that lead into it.
+        None => map.get(field.key).filter(|value| !(matches!(field.shape, Shape::Text) && value.is_object())),
     }
 }
 
@@ -238,7 +239,7 @@ impl Page<'_> {
         let mut fields: Vec<(u8, &Field, &Value)> = record
             .fields
             .iter()
-            .filter_map(|field| get(map, field.key).map(|value| (place(field, value), field, value)))
+            .filter_map(|field| get(map, field).map(|value| (place(field, value), field, value)))
             .collect();
         fields.sort_by_key(|(place, ..)| if level == 2 { (*place).min(1) } else { *place });
         for (_, field, value) in fields {
@@ -381,7 +382,7 @@ fn table(record: &Record, items: &[Value], title: Option<&'static str>) -> Optio
         column(label_column(record), maps.iter().map(cell).collect());
     }
     for field in record.fields {
-        let cell = |map: &&Map<String, Value>| match get(map, field.key) {
+        let cell = |map: &&Map<String, Value>| match get(map, field) {
             Some(value) => said(field, value),
             None => Some(Said::Nothing),
         };

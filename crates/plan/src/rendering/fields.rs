@@ -191,6 +191,14 @@ const STEP: Record = Record {
         field("description", "Description", Shape::Prose),
         field("onlyIf", "Only if", Shape::Text),
         field("duration", "Takes", Shape::Text),
+        field("needs", "Needs steps", Shape::Marks),
+        field("class", "Repeating it", Shape::Text),
+        field("timeout", "Broken off after", Shape::Text),
+        field("tries", "Tries", Shape::Number),
+        field("approvals", "Approvals", Shape::Number),
+        field("onFailure", "If it fails", Shape::Text),
+        field("probe.run", "Done already if", Shape::Fence("sh")),
+        field("probe.expect", "Done already if it prints", Shape::Text),
         field("shell.run", "Run", Shape::Fence("sh")),
         field("shell.outputs", "Gives to later steps", Shape::Marks),
         field("check.run", "Check", Shape::Fence("sh")),
@@ -198,8 +206,13 @@ const STEP: Record = Record {
         field("sql", "Query", Shape::Fence("sql")),
         field("manual", "By hand", Shape::Text),
         field("choose.question", "Decide", Shape::Text),
+        field("approval", "Agree to", Shape::Text),
+        field("wait", "Wait", Shape::Text),
         field("action", "Action", Shape::Action),
         field("verify", "Verify", Shape::Text),
+        field("verify.run", "Verify by", Shape::Fence("sh")),
+        field("verify.expect", "Verify it prints", Shape::Text),
+        field("undo", "Undo", Shape::Fence("sh")),
         field("choose.options", "Answers", Shape::Items(&CHOICE)),
     ],
 };
@@ -221,11 +234,14 @@ const PEOPLE: Record = Record {
     apart: true,
     fields: &[
         field("escalation", "Escalation", Shape::Items(&ESCALATION)),
+        field("approvers", "Approvers", Shape::Items(&APPROVER)),
         field("roles", "Roles", Shape::Items(&ROLE)),
         field("contacts", "Contacts", Shape::Items(&CONTACT)),
         field("notes", "Notes", Shape::Texts),
     ],
 };
+
+const APPROVER: Record = record("Approver", "name", &[field("keys", "SSH keys", Shape::Marks)]);
 
 const ESCALATION: Record = record(
     "Level",

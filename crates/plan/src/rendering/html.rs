@@ -221,6 +221,7 @@ impl Page<'_> {
             Said::Text(said) => linked(said, title),
             Said::Mark(mark) => format!("<code>{}</code>", text(mark)),
             Said::Ref(of, name) => self.reference(of, name),
+            Said::Marks(_, marks) if marks.is_empty() => inline::NOTHING.to_owned(),
             Said::Marks(of, marks) => {
                 let mark = |mark: &String| match of {
                     Some(of) => self.reference(of, mark),

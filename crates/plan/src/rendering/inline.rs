@@ -11,6 +11,8 @@ use serde_json::Value;
 pub(crate) const BREAK: &str = "<br>";
 /// Before each of several texts of one cell.
 pub(crate) const BULLET: &str = "• ";
+/// A list of nothing, which says something else than no list.
+pub(crate) const NOTHING: &str = "—";
 
 /// A text on one line.
 pub(crate) fn text(text: &str) -> String {

@@ -249,6 +249,7 @@ fn said(value: &Said) -> String {
         Said::Nothing => String::new(),
         Said::Text(text) => inline::text(text),
         Said::Mark(text) | Said::Ref(_, text) => inline::mark(text),
+        Said::Marks(_, texts) if texts.is_empty() => inline::NOTHING.to_owned(),
         Said::Marks(_, texts) => texts.iter().map(|text| inline::mark(text)).collect::<Vec<_>>().join(", "),
         Said::Texts(texts) => match &texts[..] {
             [text] => inline::text(text),

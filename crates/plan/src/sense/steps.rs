@@ -13,7 +13,12 @@ pub(super) fn look(plan: &Place<'_>, findings: &mut Vec<Finding>) {
         let Some(runbook) = key.text().and_then(|name| place.get(name)) else { continue };
         let steps = runbook.list("steps");
         let ids = ids(&steps, findings);
+        let mut before = BTreeSet::new();
         for step in &steps {
+            for needed in step.list("needs") {
+                needs(&needed, &before, &ids, findings);
+            }
+            before.extend(step.get("id").and_then(|id| label(id.node)));
             for option in step.get("choose").map(|choose| choose.list("options")).unwrap_or_default() {
                 leads(&option, &ids, &runbooks, findings);
             }
@@ -37,6 +42,18 @@ fn ids<'a>(steps: &[Place<'a>], findings: &mut Vec<Finding>) -> BTreeSet<&'a str
     seen.into_keys().collect()
 }
 
+/// A step waits for steps before it, so that none waits for itself.
+fn needs(needed: &Place<'_>, before: &BTreeSet<&str>, ids: &BTreeSet<&str>, findings: &mut Vec<Finding>) {
+    let Some(name) = label(needed.node).filter(|name| !before.contains(name)) else { return };
+    if ids.contains(name) {
+        let message = format!("step `{name}` does not come before this one");
+        let help = "a step needs only steps that stand above it; change their order";
+        findings.push(needed.error(Code::Contradiction, message).with_help(help));
+    } else {
+        findings.push(unknown(needed, "step", name, ids));
+    }
+}
+
 /// A choice leads to a step of this runbook, or to another runbook.
 fn leads(option: &Place<'_>, ids: &BTreeSet<&str>, runbooks: &BTreeSet<&str>, findings: &mut Vec<Finding>) {
     let (step, runbook) = (option.get("step"), option.get("runbook"));
@@ -54,7 +71,7 @@ fn leads(option: &Place<'_>, ids: &BTreeSet<&str>, runbooks: &BTreeSet<&str>, fi
 
 /// What stands in braces is bound by a run: each `{{ name }}` is one of the runbook's variables.
 fn bound(step: &Place<'_>, variables: &BTreeSet<&str>, findings: &mut Vec<Finding>) {
-    for key in ["shell", "check", "sql", "manual"] {
+    for key in ["shell", "check", "sql", "manual", "approval", "probe", "verify", "undo"] {
         let Some(place) = step.get(key) else { continue };
         let Some(text) = words(place.node).or_else(|| place.text("run")) else { continue };
         let mut told = BTreeSet::new();

@@ -447,9 +447,11 @@ text_value!(
 );
 
 mod cadence;
+mod key;
 mod steps;
 
 pub use cadence::{Cadence, ParseCadenceError};
+pub use key::{ParseSshKeyError, SshKey};
 pub(crate) use steps::StepKey;
 pub use steps::{EnvironmentName, FieldOrigin, ParseEnvironmentError, ParseOriginError};
 
@@ -479,6 +481,7 @@ pub(crate) fn problem(format: &str, text: &str) -> Option<Problem> {
         "lifeboat-label" => read::<Label>(text),
         "lifeboat-service" => read::<ServiceName>(text),
         "lifeboat-cadence" => read::<Cadence>(text),
+        "lifeboat-ssh-key" => read::<SshKey>(text),
         "lifeboat-environment" => read::<EnvironmentName>(text),
         "lifeboat-step-key" => read::<StepKey>(text),
         "lifeboat-origin" => read::<FieldOrigin>(text),

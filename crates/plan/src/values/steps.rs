@@ -55,18 +55,28 @@ text_value!(
 pub(crate) struct StepKey;
 
 /// Keys that every step may have.
-const STEP_KEYS: [&str; 11] = [
+const STEP_KEYS: [&str; 21] = [
     "id",
     "name",
     "description",
     "onlyIf",
     "duration",
     "verify",
+    "class",
+    "needs",
+    "timeout",
+    "tries",
+    "approvals",
+    "onFailure",
+    "probe",
+    "undo",
     "shell",
     "check",
     "sql",
     "manual",
     "choose",
+    "approval",
+    "wait",
 ];
 
 impl FromStr for StepKey {
@@ -91,7 +101,7 @@ text_schema!(
     "lifeboat-step-key",
     "A key of a step, or the type of an action.",
     Some(
-        "^(id|name|description|onlyIf|duration|verify|shell|check|sql|manual|choose|[a-z][a-z0-9_]*\\.[a-z][a-z0-9_]*)$"
+        "^(id|name|description|onlyIf|duration|verify|class|needs|timeout|tries|approvals|onFailure|probe|undo|shell|check|sql|manual|choose|approval|wait|[a-z][a-z0-9_]*\\.[a-z][a-z0-9_]*)$"
     ),
     ["shell", "postgres.recover"]
 );

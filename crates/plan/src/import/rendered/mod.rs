@@ -513,7 +513,8 @@ impl<'a> Reader<'a> {
     fn value(&mut self, shape: Shape, source: &str, line: u32) -> Option<Node> {
         let marks = |source| -> Vec<String> {
             let pieces = inline::split(source, ",");
-            pieces.into_iter().filter(|piece| !piece.is_empty()).map(inline::read_mark).collect()
+            let said = pieces.into_iter().filter(|piece| !piece.is_empty() && *piece != inline::NOTHING);
+            said.map(inline::read_mark).collect()
         };
         Some(match shape {
             Shape::Text | Shape::Prose | Shape::Words(_) => self.text(inline::read(source), line),
