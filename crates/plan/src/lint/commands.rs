@@ -1,7 +1,7 @@
 //! Commands that cannot work as they are written.
 
 use super::look::{
-    any, each, either, feeder, is_reference, line, lines_before, loads, procedures, read_from, verb,
+    any, each, either, feeder, is_reference, line, lines_before, loads, procedures, read_from, terminal, verb,
 };
 use super::{Context, Found, Rule, rule_of};
 use crate::document::Place;
@@ -371,12 +371,6 @@ fn sql_errors_ignored(context: &Context<'_>, found: &mut Vec<Found>) {
                 .fix(place, "psql -v ON_ERROR_STOP=1"),
         );
     }
-}
-
-/// The steps that are typed into one terminal: those under one heading of the third level.
-fn terminal(context: &Context<'_>, snippet: &Snippet) -> usize {
-    let mut path = context.document.path(snippet.section);
-    path.find(|at| context.document.sections[*at].level <= 3).unwrap_or(snippet.section)
 }
 
 fn directory_of_another_step(context: &Context<'_>, found: &mut Vec<Found>) {

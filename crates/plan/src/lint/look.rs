@@ -136,6 +136,85 @@ pub(super) fn loads(at: At<'_>) -> Option<String> {
     })
 }
 
+/// The database or instance that a command loads a backup into.
+pub(super) fn loaded_into(at: At<'_>) -> Option<String> {
+    let (_, command) = at;
+    if verb(command) == "gcloud sql backups restore" {
+        return either(command, "--restore-instance", "--restore-instance").map(str::to_owned);
+    }
+    let file = loads(at)?.to_lowercase();
+    let is_dump = command.name() != "psql" && command.name() != "mysql"
+        || any(&file, &["dump", "backup", ".sql.gz", "restore", ".bak", "latest"])
+        || feeder(at).is_some_and(|feeder| feeder.name().starts_with("pg_dump"));
+    let database = either(command, "--dbname", "-d").map(str::to_owned).or_else(|| {
+        let positionals = tools::positionals(command);
+        positionals
+            .first()
+            .filter(|_| matches!(command.name(), "psql" | "mysql"))
+            .map(|word| word.text.clone())
+    });
+    is_dump.then(|| database.unwrap_or_else(|| "the default database".to_owned()))
+}
+
+/// The last line on which a command, or another one of its pipeline, has a word.
+pub(super) fn last_line((snippet, command): At<'_>) -> u32 {
+    let same = snippet.script.commands.iter().filter(|other| other.pipeline == command.pipeline);
+    same.flat_map(|other| &other.words)
+        .map(|word| snippet.place(word).line)
+        .max()
+        .unwrap_or_else(|| line((snippet, command)))
+}
+
+/// Whether a command changes where names lead.
+pub(super) fn turns_names(command: &Command) -> bool {
+    let verb = verb(command);
+    verb == "aws route53 change-resource-record-sets"
+        || verb.starts_with("gcloud dns record-sets transaction execute")
+        || verb.starts_with("gcloud dns record-sets update")
+        || command.line_text().starts_with("az network dns record-set")
+}
+
+/// Whether a command puts an application, or what it stands on, into place.
+pub(super) fn deploys(command: &Command) -> bool {
+    let verb = verb(command);
+    let starts = [
+        "kubectl apply",
+        "kubectl create deployment",
+        "kubectl set image",
+        "kubectl set env",
+        "kubectl rollout restart",
+        "helm install",
+        "helm upgrade",
+        "terraform apply",
+        "tofu apply",
+        "aws ecs update-service",
+        "eksctl create cluster",
+    ];
+    starts.iter().any(|start| verb.starts_with(start))
+        || replicas(command).is_some_and(|count| count > 0)
+        || command.name().ends_with(".sh") && command.name().contains("deploy")
+}
+
+/// The heading, of the third level or above, under which a snippet's section stands: a scenario or runbook, whatever
+/// it is divided into.
+pub(super) fn terminal(context: &Context<'_>, snippet: &Snippet) -> usize {
+    let mut path = context.document.path(snippet.section);
+    path.find(|at| context.document.sections[*at].level <= 3).unwrap_or(snippet.section)
+}
+
+/// The commands of fences under each [`terminal`], in the document's order.
+pub(super) fn terminals<'a>(context: &Context<'a>) -> Vec<(usize, Vec<At<'a>>)> {
+    let mut groups: Vec<(usize, Vec<At<'a>>)> = Vec::new();
+    for at in each(context).filter(|(snippet, _)| !snippet.inline) {
+        let section = terminal(context, at.0);
+        match groups.last_mut() {
+            Some((last, commands)) if *last == section => commands.push(at),
+            _ => groups.push((section, vec![at])),
+        }
+    }
+    groups
+}
+
 /// So many lines of a procedure are looked at before or behind a command.
 const WINDOW_LINES: u32 = 500;
 

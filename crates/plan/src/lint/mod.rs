@@ -12,13 +12,17 @@
 
 mod commands;
 mod dangers;
+mod deciding;
 mod fix;
 mod gaps;
+mod keeping;
 mod look;
 mod objectives;
 mod plans;
+mod restores;
 mod staleness;
 mod suppress;
+mod switching;
 mod tell;
 
 #[cfg(test)]
@@ -184,13 +188,17 @@ impl fmt::Debug for Options<'_> {
     }
 }
 
-/// All rules, by code.
+/// All rules, family by family.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
     [
         objectives::RULES,
         commands::RULES,
         dangers::RULES,
+        restores::RULES,
+        switching::RULES,
+        keeping::RULES,
         gaps::RULES,
+        deciding::RULES,
         staleness::RULES,
         plans::RULES,
         suppress::RULES,

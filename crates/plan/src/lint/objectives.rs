@@ -7,6 +7,7 @@ use crate::facts::backups::{self, Schedule};
 use crate::facts::durations::{self, say};
 use crate::facts::objectives::{Metric, Objective, Scope};
 use crate::facts::procedures::{Peril, owner, perils};
+use crate::facts::statements::Form;
 
 pub(super) const RULES: &[Rule] = &[
     rule_of!(
@@ -152,7 +153,9 @@ fn carried_on(context: &Context<'_>, schedule: &Schedule, objective: &Objective)
         .filter(|at| backups::is_about_backups(&document.sections[*at].title.plain().to_lowercase()))
         .last()
         .unwrap_or(around);
+    // A snapshot that is copied elsewhere is as old there as here.
     let replicated = !is_database
+        && !schedule.about.contains("snapshot")
         && facts.says(schedule.section, &["replication enabled", "cross-region replication", "replicated"]);
     other || replicated || log(schedule.section) || is_database && (log(around) || log(backup_section))
 }
@@ -198,7 +201,11 @@ fn restore_ignores_log(context: &Context<'_>, found: &mut Vec<Found>) {
         .filter(|schedule| !schedule.is_log)
         .filter_map(|schedule| schedule.every_s)
         .max();
-    let Some(every_s) = daily.filter(|every_s| *every_s > rpo.high_s && !replayed) else { return };
+    let Some(every_s) = daily.filter(|every_s| *every_s > rpo.high_s) else { return };
+    told_restores(context, (promised, every_s, rpo), found);
+    if replayed {
+        return;
+    }
     for at @ (snippet, command) in each(context).filter(|(snippet, _)| !snippet.inline) {
         let database = verb(command) == "gcloud sql backups restore"
             || loads(at).is_some() && matches!(command.name(), "psql" | "pg_restore" | "mysql");
@@ -216,6 +223,65 @@ fn restore_ignores_log(context: &Context<'_>, found: &mut Vec<Found>) {
             ));
             return;
         }
+    }
+}
+
+/// Scenarios in words alone whose way back is the last backup, though the log is there.
+fn told_restores(
+    context: &Context<'_>,
+    (promised, every_s, of_all): (u32, u64, &Objective),
+    found: &mut Vec<Found>,
+) {
+    const OTHER: [&str; 10] =
+        ["known-good", "clean", " test", "staging", "config", "secret", "etcd", "file", "table", "manifest"];
+    const REPLAYS: [&str; 8] = [
+        "wal",
+        "point-in-time",
+        "point in time",
+        "pitr",
+        "replay",
+        "binlog",
+        "transaction log",
+        "archived log",
+    ];
+    let document = context.document;
+    let mut told: Vec<usize> = Vec::new();
+    for statement in &context.facts.statements {
+        let is_step = matches!(statement.form, Form::Item { number: Some(_) } | Form::Fence);
+        let text = statement.whole().to_lowercase();
+        let restores = any(&text, &["restore", "wiederherstell", "restaur", "恢复", "還原"])
+            && any(&text, &["backup", "sicherung", "copia de seguridad", "sauvegarde", "备份", "備份"])
+            && !any(&text, &OTHER);
+        let Some(section) = owner(document, statement.section).filter(|_| is_step && restores) else {
+            continue;
+        };
+        let titles = document.titles(section);
+        let is_scenario = any(
+            &titles,
+            &["scenario", "failure", "outage", "loss", "disaster", "szenario", "ausfall", "场景"],
+        ) && !any(&titles, &["test", "drill", "checklist", "post-incident", "cluster"]);
+        let own =
+            context.facts.objectives.iter().find(|objective| {
+                objective.metric == Metric::Rpo && objective.scope == Scope::Scenario(section)
+            });
+        let rpo = own.unwrap_or(of_all);
+        if told.contains(&section)
+            || !is_scenario
+            || rpo.high_s >= every_s
+            || context.facts.says(section, &REPLAYS)
+            || context.facts.snippets_of(section).next().is_some()
+        {
+            continue;
+        }
+        told.push(section);
+        let message = format!(
+            "the last backup may be {} old; {} may be lost here (line {}), and the log (line {promised}) is not replayed",
+            say(every_s),
+            say(rpo.high_s),
+            rpo.place.line
+        );
+        let help = "write the step that recovers to the last moment of the log, and keep the backup alone for when it fails";
+        found.push(Found::new(statement.place(), message).help(help));
     }
 }
 

@@ -4,7 +4,7 @@ mod secrets;
 
 use super::commands::backend;
 use super::look::{
-    any, each, either, feeder, heading, is_for, line, lines_before, loads, procedures, replicas, verb,
+    any, each, either, heading, is_for, line, lines_before, loaded_into, procedures, replicas, verb,
 };
 use super::{Context, Found, Rule, rule_of};
 use crate::facts::backups::is_about_backups;
@@ -115,7 +115,7 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 /// Whether a name says that it is not production's own.
-fn is_aside(name: &str) -> bool {
+pub(super) fn is_aside(name: &str) -> bool {
     any(
         &name.to_lowercase(),
         &[
@@ -129,25 +129,7 @@ fn overwrites_production(context: &Context<'_>, found: &mut Vec<Found>) {
     for (procedure, commands) in procedures(context) {
         for at in commands.iter().copied() {
             let (snippet, command) = at;
-            let target = if verb(command) == "gcloud sql backups restore" {
-                either(command, "--restore-instance", "--restore-instance").map(str::to_owned)
-            } else if let Some(file) = loads(at) {
-                let file = file.to_lowercase();
-                let is_dump = command.name() != "psql" && command.name() != "mysql"
-                    || any(&file, &["dump", "backup", ".sql.gz", "restore", ".bak", "latest"])
-                    || feeder(at).is_some_and(|feeder| feeder.name().starts_with("pg_dump"));
-                let database = either(command, "--dbname", "-d").map(str::to_owned).or_else(|| {
-                    let positionals = tools::positionals(command);
-                    positionals
-                        .first()
-                        .filter(|_| matches!(command.name(), "psql" | "mysql"))
-                        .map(|word| word.text.clone())
-                });
-                is_dump.then(|| database.unwrap_or_else(|| "the default database".to_owned()))
-            } else {
-                None
-            };
-            let Some(target) = target else { continue };
+            let Some(target) = loaded_into(at) else { continue };
             let host = either(command, "--host", "-h").unwrap_or_default();
             let at_line = line(at);
             let copied = lines_before(context, procedure, at_line).any(|line| {

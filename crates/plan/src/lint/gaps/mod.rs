@@ -11,7 +11,10 @@ use crate::facts::procedures::{Peril, owner, perils};
 use crate::facts::statements::Form;
 use crate::shell::{Command, Direction};
 use crate::tools;
-use people::{drill_without_criteria, escalation_does_not_join, role_without_person};
+use people::{
+    contact_without_address, drill_without_criteria, escalation_does_not_join, no_deputy, no_escalation,
+    role_without_person,
+};
 use std::collections::BTreeMap;
 use values::{file_missing, placeholder, variable_never_set};
 
@@ -114,6 +117,27 @@ pub(super) const RULES: &[Rule] = &[
         Warning,
         scenario_not_written,
         "it is named, so everybody believes that it is planned for"
+    ),
+    rule_of!(
+        "LB0516",
+        "no-deputy",
+        Warning,
+        no_deputy,
+        "the one who is named is on leave, asleep or without power, and nobody else may decide"
+    ),
+    rule_of!(
+        "LB0518",
+        "contact-without-address",
+        Warning,
+        contact_without_address,
+        "the contract is there, and nobody finds the number"
+    ),
+    rule_of!(
+        "LB0526",
+        "no-escalation",
+        Note,
+        no_escalation,
+        "the first person does not answer, and the next one waits to be told"
     ),
 ];
 

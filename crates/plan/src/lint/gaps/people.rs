@@ -1,4 +1,4 @@
-//! People: who does it, who is called when, what drills prove.
+//! People: who does it, who stands in, who is called when and how, what drills prove.
 
 use crate::document::{Kind, ROOT, Section};
 use crate::facts::durations::{self, say};
@@ -186,5 +186,200 @@ pub(super) fn drill_without_criteria(context: &Context<'_>, found: &mut Vec<Foun
         && document.sections[plan_section].last_line > heading(context, at).line
     {
         found.push(Found::new(heading(context, at), "no drill says when it has passed").help("for each: what must be back, how fast and with how little lost, who measures, where the result is kept"));
+    }
+}
+
+/// Words of a document that has thought of who stands in.
+const DEPUTIES: [&str; 27] = [
+    "deputy",
+    "deputies",
+    "stands in",
+    "stand-in",
+    "stand in",
+    "secondary on-call",
+    "secondary oncall",
+    "backup contact",
+    "backup person",
+    "alternate",
+    "substitute",
+    "on-call rotation",
+    "on-call rota",
+    "pager rotation",
+    "on-call schedule",
+    "pagerduty",
+    "opsgenie",
+    "victorops",
+    "stellvertret",
+    "vertretung",
+    "suplente",
+    "suppléant",
+    "代理",
+    "副手",
+    "候补",
+    "備援",
+    "备岗",
+];
+
+pub(super) fn no_deputy(context: &Context<'_>, found: &mut Vec<Found>) {
+    let document = context.document;
+    if context.facts.says(ROOT, &DEPUTIES) {
+        return;
+    }
+    let help = "name a second person for each, with a number: the first one is on leave, asleep, or in the place that burns";
+    let tell = |count: usize| format!("{count} roles, and nobody stands in for any of them");
+    for block in &document.blocks {
+        let Kind::Table(table) = &block.kind else { continue };
+        let headers: Vec<String> =
+            table.header.iter().map(|header| header.plain().trim().to_lowercase()).collect();
+        let is_roles = matches!(
+            headers.first().map(String::as_str),
+            Some("role" | "roles" | "rolle" | "team role" | "角色" | "職責" | "funktion" | "rol" | "rôle")
+        );
+        let mut others = headers.iter().skip(1);
+        let with_person = others.clone().any(|header| {
+            any(header, &["name", "person", "contact", "phone", "姓名", "电话", "電話", "kontakt", "telefon"])
+        });
+        let with_deputy = others.any(|header| any(header, &["backup", "second", "2nd"]));
+        if is_roles && with_person && !with_deputy && table.rows.len() > 1 {
+            found.push(Found::new(table.header[0].whole(), tell(table.rows.len())).help(help));
+            return;
+        }
+    }
+    // `- Incident Commander: +49 30 …`, each with its own line.
+    let mut groups: BTreeMap<usize, Vec<&Statement>> = BTreeMap::new();
+    for statement in &context.facts.statements {
+        let titles = document.titles(statement.section);
+        let is_people =
+            any(&titles, &["contact", "kontakt", "response team", "incident team", "联系", "聯絡"])
+                && !any(&titles, &["vendor", "external", "support", "provider", "escalat"]);
+        let key = statement.key_text();
+        let last = key.split_whitespace().next_back().unwrap_or_default();
+        let is_role = ROLE_WORDS.contains(&last) || last == "commander" || last == "dba";
+        if is_people && is_role && last != "support" && !matches!(statement.form, Form::Cell { .. }) {
+            groups.entry(statement.section).or_default().push(statement);
+        }
+    }
+    if let Some(statements) = groups.values().find(|statements| statements.len() > 1) {
+        found.push(Found::new(statements[0].place(), tell(statements.len())).help(help));
+    }
+}
+
+/// Whether a text says how somebody is reached.
+fn reaches(text: &str) -> bool {
+    let digits = text.split(|c: char| !(c.is_ascii_digit() || " -().+".contains(c)));
+    let dials = digits.into_iter().any(|run| run.chars().filter(char::is_ascii_digit).count() >= 3);
+    let small = text.to_lowercase();
+    let ways = [
+        "@",
+        "http",
+        "www.",
+        "#",
+        "slack",
+        "pagerduty",
+        "opsgenie",
+        "teams",
+        "portal",
+        "console",
+        "](",
+        "ticket",
+        ".com",
+        ".io",
+        ".net",
+        ".org",
+        "hotline:",
+    ];
+    dials || any(&small, &ways)
+}
+
+pub(super) fn contact_without_address(context: &Context<'_>, found: &mut Vec<Found>) {
+    let document = context.document;
+    let is_outside = |name: &str| {
+        any(
+            &name.to_lowercase(),
+            &[
+                "support",
+                "provider",
+                "vendor",
+                "hosting",
+                "hoster",
+                "registrar",
+                "carrier",
+                "anbieter",
+                "供应商",
+                "供應商",
+                "廠商",
+            ],
+        )
+    };
+    let is_open = |text: &str| {
+        let text = text.trim();
+        text.is_empty()
+            || text == "-"
+            || text.starts_with('[')
+            || text.starts_with('<')
+            || matches!(text.to_uppercase().as_str(), "TBD" | "N/A" | "TODO")
+    };
+    let mut tell = |place, name: &str| {
+        let message = format!("nothing says how {} is reached", name.trim());
+        let help = "write the number or the address of the page, the contract's number, and what they ask for before they help";
+        found.push(Found::new(place, message).help(help));
+    };
+    for block in &document.blocks {
+        let Kind::Table(table) = &block.kind else { continue };
+        if !any(&document.titles(block.section), &["contact", "kontakt", "联系", "聯絡", "vendor"]) {
+            continue;
+        }
+        for row in &table.rows {
+            let Some(name) = row.first().filter(|name| is_outside(name.plain())) else { continue };
+            let mut said = row.iter().skip(1).filter(|cell| !is_open(cell.plain()));
+            let reached = row.iter().any(|cell| reaches(cell.plain()));
+            if let Some(cell) = said.next().filter(|_| !reached) {
+                tell(cell.whole(), name.plain());
+            }
+        }
+    }
+    for statement in &context.facts.statements {
+        let titles = document.titles(statement.section);
+        let Some(key) = &statement.key else { continue };
+        if any(&titles, &["contact", "kontakt", "联系", "聯絡", "vendor"])
+            && !matches!(statement.form, Form::Cell { .. })
+            && is_outside(key.plain())
+            && !is_open(statement.value.plain())
+            && !reaches(statement.value.plain())
+            && document.links.iter().all(|link| link.place.line != statement.value.whole().line)
+        {
+            tell(statement.value.whole(), key.plain());
+        }
+    }
+}
+
+pub(super) fn no_escalation(context: &Context<'_>, found: &mut Vec<Found>) {
+    let document = context.document;
+    if document.lines.len() < 80
+        || context.facts.says(ROOT, &["escalat", "eskal", "升级", "升級", "escalad", "escalac"])
+    {
+        return;
+    }
+    let people = (1..document.sections.len()).find(|section| {
+        let own = document.sections[*section].title.plain().to_lowercase();
+        any(
+            &own,
+            &[
+                "contact",
+                "roles",
+                "response team",
+                "recovery team",
+                "communication plan",
+                "kontakt",
+                "rollen",
+                "联系",
+                "聯絡",
+            ],
+        ) && document.sections[*section].level <= 3
+    });
+    if let Some(section) = people {
+        let message = "nothing says who is called when nobody answers, and after how long";
+        let help = "write levels with their times (0–15 min, 15–60 min, …), each with who is called and who may declare a disaster";
+        found.push(Found::new(heading(context, section), message).help(help));
     }
 }
