@@ -7,5 +7,7 @@
 //! - **Pure.** No I/O, no clock, no randomness: `now` is an argument.
 
 pub mod forecast;
+pub mod port;
 pub mod run;
+pub mod runbook;
 pub mod schedule;

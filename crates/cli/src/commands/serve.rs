@@ -15,10 +15,9 @@ use crate::{plans, show, signals};
 use anyhow::{anyhow, bail};
 use jiff::Timestamp;
 use lifeboat_base::{ByteCount, Lsn, ServiceName, format_duration};
+use lifeboat_core::port::{Trouble, Work};
 use lifeboat_core::schedule::{Job, ServiceSchedule};
-use lifeboat_engine::serve::{
-    Done, Protection, ServeEvent, ServeOptions, ServedService, Trouble, Work, serve,
-};
+use lifeboat_engine::serve::{Done, Protection, ServeEvent, ServeOptions, ServedService, serve};
 use lifeboat_postgres::stream::Exposure;
 use lifeboat_postgres::target::Target;
 use lifeboat_postgres::verify::Outcome;

@@ -20,8 +20,9 @@
 //! - **R6 an abort acts no more.** After it, nothing is begun but probes and undoing; what was under way is settled
 //!   first.
 //!
-//! Deliberately absent: what a step does and how it is proven, signatures, leases, and where all this is kept.
+//! Deliberately absent: what a step does and how it is proven ([`crate::runbook`], and whoever has [`Actions`]), signatures, leases, and where all this is kept.
 
+mod actions;
 mod decide;
 mod event;
 mod rules;
@@ -30,8 +31,9 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use actions::{Actions, BoundStep, Circumstances, Observed, Told};
 pub use decide::{Effect, Next, next};
 pub use event::{Answer, Ask, Ending, Event, Found, Outcome, Side};
-pub use rules::{Class, Doing, OnFailure, Rules, RulesError, RunRules, StepNumber};
+pub use rules::{Class, Doing, Leads, OnFailure, Rules, RulesError, RunRules, StepNumber};
 pub use standing::{Standing, standing};
 pub use state::{Misfit, State};

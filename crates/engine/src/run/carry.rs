@@ -2,12 +2,17 @@
 
 use super::inbox::since;
 use super::{
-    Actions, BoundStep, EVENT_RECORD, Known, REFUSED_RECORD, ReadRunError, RunId, RunObserver, RunTold, load,
+    EVENT_RECORD, Known, OUTPUT_RECORD, Output, REFUSED_RECORD, ReadRunError, RunId, RunObserver, RunTold,
+    load, output, speech,
 };
 use crate::serve::stopped;
 use jiff::Timestamp;
 use lifeboat_base::error_chain;
-use lifeboat_core::run::{self, Effect, Ending, Event, Found, Next, Outcome, Side, StepNumber};
+use lifeboat_core::port::Work;
+use lifeboat_core::run::{
+    self, Actions, BoundStep, Circumstances, Effect, Ending, Event, Found, Next, Outcome, Side, StepNumber,
+    Told,
+};
 use lifeboat_vault::Vault;
 use lifeboat_vault::lease::{FenceError, Fenced};
 use std::collections::BTreeSet;
@@ -38,13 +43,23 @@ pub enum CarryError {
     /// Its chain.
     #[error("the run cannot be carried on")]
     Read(#[source] ReadRunError),
+    /// Whoever is said to have asked for it has not signed.
+    #[error("run {0} was not begun by whom it names: {1}. Nothing of it is done; start it again")]
+    Unsigned(RunId, String),
     /// The lease is lost, or its home silent: another machine, or a later try, goes on.
     #[error("the run is no longer ours to carry; nothing more is begun here")]
     Fence(#[source] FenceError),
 }
 
 /// What an effect came to.
-type Came = (StepNumber, Event, Option<String>);
+struct Came {
+    step: StepNumber,
+    event: Event,
+    /// What was observed and printed, at what.
+    beside: Option<Output>,
+    /// Why it could not be told.
+    trouble: Option<String>,
+}
 
 /// Carries a run until it ends (`Some`) or `stop` is true (`None`); what is under way is then waited for.
 ///
@@ -57,6 +72,10 @@ pub async fn carry(
     mut stop: watch::Receiver<bool>,
 ) -> Result<Option<Ending>, CarryError> {
     let known = load(&options.vault, id).await.map_err(CarryError::Read)?;
+    let begun = &known.begun;
+    let signature = begun.signature.as_deref();
+    speech::check(&begun.approvers, &begun.requester, &speech::beginning(id, begun), signature)
+        .map_err(|why| CarryError::Unsigned(id.clone(), why))?;
     let mut carried = Carried { options, known, fenced, work: JoinSet::new(), busy: BTreeSet::new() };
     if carried.known.state.ending().is_none() {
         carried.record(Event::Carried { by: options.actor.clone() }).await?;
@@ -89,8 +108,7 @@ pub async fn carry(
         let wait = next.wake.map_or(LISTEN, |wake| until(wake, clock.now()));
         tokio::select! {
             Some(came) = carried.work.join_next(), if !carried.work.is_empty() => {
-                let (step, event, trouble) = came.expect("effects catch what panics in them");
-                carried.came(step, event, trouble).await?;
+                carried.came(came.expect("effects catch what panics in them")).await?;
             }
             // By its own clock: steps that follow each other quickly must not drown people's words (Y3).
             _ = listening.tick() => carried.listen().await?,
@@ -151,15 +169,17 @@ impl Carried<'_> {
             Effect::Act { step, side, attempt } => self.act(step, side, attempt).await,
             Effect::Probe(step) => {
                 let Some(of) = self.step(step) else { return Ok(()) };
-                let work = self.options.actions.probe(of);
-                self.begin(step, work, move |found| Event::Probed { step, found }, |_| Found::Unknown);
+                let work = self.options.actions.probe(of, self.circumstances(step));
+                let event = move |found| Event::Probed { step, found };
+                self.begin(step, "probe", work, event, |_| Found::Unknown);
                 Ok(())
             }
             Effect::Verify(step) => {
                 let Some(of) = self.step(step) else { return Ok(()) };
-                let work = self.options.actions.verify(of);
+                let work = self.options.actions.verify(of, self.circumstances(step));
                 self.begin(
                     step,
+                    "verify",
                     work,
                     move |wrong| Event::Verified { step, wrong },
                     |why| Some(format!("it could not be looked at: {why}")),
@@ -178,11 +198,15 @@ impl Carried<'_> {
         self.record(event).await?;
         // Y1.
         self.fenced.confirm().await.map_err(CarryError::Fence)?;
-        let fence = self.fenced.lease().epoch();
         let Some(of) = self.step(step) else { return Ok(()) };
-        let work = self.options.actions.act(of, side, fence);
+        let work = self.options.actions.act(of, side, self.circumstances(step));
+        let at = match side {
+            Side::Act => "act",
+            Side::Undo => "undo",
+        };
         self.begin(
             step,
+            at,
             work,
             move |outcome| Event::Came { step, side, attempt, outcome },
             |why| Outcome::Unknown { why: why.to_owned() },
@@ -194,10 +218,26 @@ impl Carried<'_> {
         self.known.steps.get(step.0 as usize)
     }
 
+    fn circumstances(&self, step: StepNumber) -> Circumstances {
+        let known = &self.known;
+        Circumstances {
+            run: known.id.to_string(),
+            fence: self.fenced.lease().epoch().0,
+            before: known.observed.get(&step).cloned().unwrap_or_default(),
+            known: known
+                .observed
+                .values()
+                .flatten()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+        }
+    }
+
     fn begin<T: Send + 'static>(
         &mut self,
         step: StepNumber,
-        work: crate::serve::Work<T>,
+        at: &'static str,
+        work: Work<Told<T>>,
         event: impl FnOnce(T) -> Event + Send + 'static,
         failed: impl FnOnce(&str) -> T + Send + 'static,
     ) {
@@ -205,29 +245,26 @@ impl Carried<'_> {
         self.work.spawn(async move {
             // In a task of its own, so that a panic is an outcome that is not known.
             let mut work = JoinSet::from_iter([work]);
-            match work.join_next().await {
-                Some(Ok(Ok(came))) => (step, event(came), None),
-                Some(Ok(Err(trouble))) => {
-                    let why = error_chain(trouble.as_ref());
-                    (step, event(failed(&why)), Some(why))
+            let why = match work.join_next().await {
+                Some(Ok(Ok(Told { result, observed, output: text }))) => {
+                    let beside = Output { step, at: at.to_owned(), observed, text, whole_bytes: None };
+                    return Came { step, event: event(result), beside: Some(beside), trouble: None };
                 }
-                Some(Err(broken)) => {
-                    let why = format!("it broke off: {broken}");
-                    (step, event(failed(&why)), Some(why))
-                }
-                None => (step, event(failed("nothing was begun")), None),
-            }
+                Some(Ok(Err(trouble))) => error_chain(trouble.as_ref()),
+                Some(Err(broken)) => format!("it broke off: {broken}"),
+                None => "nothing was begun".to_owned(),
+            };
+            Came { step, event: event(failed(&why)), beside: None, trouble: Some(why) }
         });
     }
 
     /// What an effect came to; one that an abort has made needless is dropped.
-    async fn came(
-        &mut self,
-        step: StepNumber,
-        event: Event,
-        trouble: Option<String>,
-    ) -> Result<(), CarryError> {
+    async fn came(&mut self, came: Came) -> Result<(), CarryError> {
+        let Came { step, event, beside, trouble } = came;
         self.busy.remove(&step);
+        if let Some(beside) = beside.filter(|of| !of.observed.is_empty() || !of.text.is_empty()) {
+            self.keep(beside).await?;
+        }
         if let Some(why) = trouble {
             (self.options.observer)(&self.known, RunTold::Trouble(step, why));
         }
@@ -237,9 +274,22 @@ impl Carried<'_> {
         }
     }
 
+    /// Before the outcome that it belongs to: what follows may need it.
+    async fn keep(&mut self, beside: Output) -> Result<(), CarryError> {
+        let id = self.known.id.clone();
+        let kept = output::keep(&self.options.vault, &id, &self.options.actor, beside).await;
+        let kept = kept.map_err(|source| CarryError::Read(ReadRunError::Journal { id, source }))?;
+        let data = serde_json::to_value(&kept).expect("names and texts serialise");
+        self.fenced.append(OUTPUT_RECORD, data).await.map_err(CarryError::Fence)?;
+        self.known.take_output(kept.clone());
+        (self.options.observer)(&self.known, RunTold::Output(kept));
+        Ok(())
+    }
+
     /// Takes over what people said (Y3). A home that is silent says nothing now.
     async fn listen(&mut self) -> Result<(), CarryError> {
-        let said = since(&self.options.vault, &self.known.id, self.known.heard).await;
+        let said =
+            since(&self.options.vault, &self.known.id, &self.known.begun.approvers, self.known.heard).await;
         for (number, request) in said.unwrap_or_default() {
             self.known.heard = number;
             let event = request.map(super::Request::event);

@@ -1,7 +1,8 @@
 //! What people say to a run.
 
-use super::RunId;
+use super::{RunId, speech};
 use lifeboat_core::run::{Answer, Event, StepNumber};
+use lifeboat_plan::Approver;
 use lifeboat_vault::Vault;
 use lifeboat_vault::journal::{self, Chain, JournalError};
 use serde::{Deserialize, Serialize};
@@ -51,7 +52,28 @@ pub enum Request {
     },
 }
 
+/// A request as it lies in the inbox.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Word {
+    #[serde(flatten)]
+    request: Request,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signature: Option<String>,
+}
+
 impl Request {
+    /// Who says it.
+    #[must_use]
+    pub fn by(&self) -> &str {
+        match self {
+            Self::Approve { by, .. }
+            | Self::BreakGlass { by, .. }
+            | Self::Answer { by, .. }
+            | Self::Abort { by, .. } => by,
+        }
+    }
+
     /// As an event of the run.
     pub(super) fn event(self) -> Event {
         match self {
@@ -63,27 +85,36 @@ impl Request {
     }
 }
 
-/// Leaves a word for whoever carries the run.
+/// Leaves a word for whoever carries the run, with the signature of its [`statement`](super::statement).
 ///
 /// # Errors
 /// [`JournalError`].
-pub async fn send(vault: &Vault, id: &RunId, actor: &str, request: &Request) -> Result<(), JournalError> {
-    let data = serde_json::to_value(request).expect("names and texts serialise");
+pub async fn send(
+    vault: &Vault,
+    id: &RunId,
+    actor: &str,
+    request: Request,
+    signature: Option<String>,
+) -> Result<(), JournalError> {
+    let data = serde_json::to_value(Word { request, signature }).expect("names and texts serialise");
     let mut chain = Chain::open(vault, &id.inbox(), actor).await?;
     chain.append_shared(REQUEST_RECORD, data).await.map(drop)
 }
 
-/// The words after number `after`, each with its number; one that is not understood is told as it stands.
+/// The words after number `after`, each with its number; one that is not understood, or does not count (Y4), by why.
 pub(super) async fn since(
     vault: &Vault,
     id: &RunId,
+    approvers: &[Approver],
     after: u64,
 ) -> Result<Vec<(u64, Result<Request, String>)>, JournalError> {
     let page = journal::read(vault, &id.inbox(), after).await?;
-    let records = page.records.into_iter();
-    let parsed = records.map(|record| {
-        let request = serde_json::from_value(record.data).map_err(|error| error.to_string());
-        (record.number, request)
-    });
-    Ok(parsed.collect())
+    let heard = |data| {
+        let Word { request, signature } =
+            serde_json::from_value(data).map_err(|error: serde_json::Error| error.to_string())?;
+        let statement = speech::statement(id, &request);
+        speech::check(approvers, request.by(), &statement, signature.as_deref())?;
+        Ok(request)
+    };
+    Ok(page.records.into_iter().map(|record| (record.number, heard(record.data))).collect())
 }

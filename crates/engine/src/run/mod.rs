@@ -17,25 +17,31 @@
 //!   as the first would have.
 //! - **Y3 nobody is overheard.** Each word in the inbox is taken over once, or refused with a reason that the
 //!   observer is told and the chain keeps.
+//! - **Y4 a word is signed.** Where the plan named approvers when the run began, only theirs count, by their keys.
 //!
-//! Deliberately absent: what steps do ([`Actions`]), whether a signature is good, and who may speak.
+//! Deliberately absent: what steps do ([`Actions`](lifeboat_core::run::Actions)), and what makes a signature.
 
 mod carry;
 mod inbox;
+mod output;
 mod read;
+mod speech;
 
 pub use carry::{CarryError, CarryOptions, carry};
 pub use inbox::{Request, send};
+pub use output::{Output, output};
 pub use read::{Known, ReadRunError, list, load};
+pub use speech::{NAMESPACE, beginning, statement};
 
-use crate::serve::Work;
 use jiff::Timestamp;
 use lifeboat_base::Clock;
-use lifeboat_core::run::{Event, Found, Outcome, Rules, Side, StepNumber};
+use lifeboat_core::run::{BoundStep, Event, StepNumber};
+use lifeboat_plan::Approver;
 use lifeboat_vault::Vault;
 use lifeboat_vault::journal::RECORD_LIMIT_BYTES;
-use lifeboat_vault::lease::{Epoch, FenceError, Fenced, Scope};
+use lifeboat_vault::lease::{FenceError, Fenced, Scope};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,10 +53,14 @@ pub const STEPS_RECORD: &str = "run.steps";
 pub const EVENT_RECORD: &str = "run.event";
 /// The kind of a record that says why a word of the inbox came to nothing.
 pub const REFUSED_RECORD: &str = "run.refused";
+/// The kind of a record with what a step observed and printed.
+pub const OUTPUT_RECORD: &str = "run.output";
 /// Above the chains of all runs.
 const RUNS: &str = "runs";
 /// Above their inboxes.
 const INBOX: &str = "inbox";
+/// Above what their steps printed, whole.
+const OUTPUT: &str = "output";
 
 /// Names a run: when it was asked for, and chance.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,6 +83,10 @@ impl RunId {
         Scope::new(&format!("{RUNS}/{}", self.0)).expect("checked when it was parsed or made")
     }
 
+    fn output(&self) -> Scope {
+        Scope::new(&format!("{OUTPUT}/{}", self.0)).expect("checked when it was parsed or made")
+    }
+
     fn inbox(&self) -> Scope {
         Scope::new(&format!("{INBOX}/{}", self.0)).expect("checked when it was parsed or made")
     }
@@ -93,8 +107,8 @@ impl std::str::FromStr for RunId {
     type Err = BadRunId;
 
     fn from_str(text: &str) -> Result<Self, BadRunId> {
-        // One word of both scopes, the longer of which bounds it.
-        let is_word = !text.contains('/') && Scope::new(&format!("{INBOX}/{text}")).is_ok();
+        // One word of all three scopes, the longest of which bounds it.
+        let is_word = !text.contains('/') && Scope::new(&format!("{OUTPUT}/{text}")).is_ok();
         if is_word { Ok(Self(text.to_owned())) } else { Err(BadRunId(text.to_owned())) }
     }
 }
@@ -111,39 +125,20 @@ pub struct Begun {
     pub target: String,
     /// Who asked for it.
     pub requester: String,
+    /// That person's signature of [`beginning`], where the plan names approvers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+    /// Whose words count, by which keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvers: Vec<Approver>,
+    /// What was bound, by the variable's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, String>,
+    /// What must stand in the environment of whoever carries it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
     /// How many steps it has.
     pub steps: usize,
-}
-
-/// A step, with its arguments.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BoundStep {
-    /// By which people call it.
-    pub id: String,
-    /// What it is called.
-    pub title: String,
-    /// What a person would type or do.
-    pub shown: String,
-    /// The hash of all that a person is shown before they agree: plan, step, bound arguments.
-    pub hash: String,
-    /// For the adapter that carries it out.
-    pub does: serde_json::Value,
-    /// What is fixed about its order and its repetition.
-    pub rules: Rules,
-}
-
-/// What carries steps out.
-pub trait Actions: Send + Sync + 'static {
-    /// Whether the step is done already. An error is [`Found::Unknown`] to the run, and told.
-    fn probe(&self, step: &BoundStep) -> Work<Found>;
-
-    /// Does the step, or undoes it, and ends within the step's own limit. An error counts as
-    /// [`Outcome::Unknown`]: adapters say [`Outcome::Failed`] only when it is certain.
-    fn act(&self, step: &BoundStep, side: Side, fence: Epoch) -> Work<Outcome>;
-
-    /// Why the world is not as the step wants it, or none if it is.
-    fn verify(&self, step: &BoundStep) -> Work<Option<String>>;
 }
 
 /// Something worth a line to whoever watches.
@@ -151,6 +146,8 @@ pub trait Actions: Send + Sync + 'static {
 pub enum RunTold {
     /// An event was written down.
     Event(Event, Timestamp),
+    /// A step observed or printed something.
+    Output(Output),
     /// A step could not be probed, done or verified.
     Trouble(StepNumber, String),
     /// A word of the inbox came to nothing.

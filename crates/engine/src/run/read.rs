@@ -1,11 +1,12 @@
 //! Runs, as the vault knows them.
 
-use super::{BEGUN_RECORD, Begun, BoundStep, EVENT_RECORD, RUNS, RunId, STEPS_RECORD};
+use super::{BEGUN_RECORD, Begun, EVENT_RECORD, OUTPUT_RECORD, Output, RUNS, RunId, STEPS_RECORD};
 use jiff::Timestamp;
-use lifeboat_core::run::{Event, Misfit, RulesError, RunRules, State};
+use lifeboat_core::run::{BoundStep, Event, Misfit, Observed, RulesError, RunRules, State, StepNumber};
 use lifeboat_vault::Vault;
 use lifeboat_vault::journal::{self, JournalError, Record};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 /// What is known of a run.
 #[derive(Debug, Clone)]
@@ -24,8 +25,19 @@ pub struct Known {
     pub events: Vec<(Event, Timestamp)>,
     /// How far it is.
     pub state: State,
+    /// What steps observed, the later over the earlier.
+    pub observed: BTreeMap<StepNumber, Observed>,
+    /// What they printed, or the end of it, in order.
+    pub outputs: Vec<Output>,
     /// The last word of the inbox that was taken over or refused.
     pub heard: u64,
+}
+
+impl Known {
+    pub(super) fn take_output(&mut self, output: Output) {
+        self.observed.entry(output.step).or_default().extend(output.observed.clone());
+        self.outputs.push(output);
+    }
 }
 
 /// Why a run cannot be read.
@@ -153,6 +165,8 @@ impl Reading {
                     rules,
                     at: *at,
                     events: Vec::new(),
+                    observed: BTreeMap::new(),
+                    outputs: Vec::new(),
                     heard: 0,
                 });
             }
@@ -162,6 +176,10 @@ impl Reading {
                 let misfit = |source| ReadRunError::Misfit { id: id.clone(), number, source };
                 known.state.apply(&known.rules, &event, record.time).map_err(misfit)?;
                 known.events.push((event, record.time));
+            }
+            OUTPUT_RECORD => {
+                let Some(known) = &mut self.known else { return Err(ReadRunError::NeverBegun(id.clone())) };
+                known.take_output(serde_json::from_value(record.data).map_err(foreign)?);
             }
             // `lease.taken`, and what is told to people alone.
             _ => {}

@@ -20,11 +20,11 @@ mod service;
 mod term;
 
 use lifeboat_base::ServiceName;
+use lifeboat_core::port::Work;
 use lifeboat_core::schedule::{Job, ServiceSchedule};
 use lifeboat_vault::Vault;
 use lifeboat_vault::journal::JournalError;
 use lifeboat_vault::lease::{Epoch, Scope};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -34,11 +34,6 @@ use tokio::task::JoinSet;
 pub const ROLE: &str = "serve";
 /// The kind of a journal record that holds a [`lifeboat_core::schedule::JobEvent`].
 pub const JOB_RECORD: &str = "job";
-
-/// What a port returns.
-pub type Work<T> = Pin<Box<dyn Future<Output = Result<T, Trouble>> + Send>>;
-/// Why a port did not do it, for a reader.
-pub type Trouble = Box<dyn std::error::Error + Send + Sync>;
 
 /// What the engine asks of whoever knows the services.
 pub trait Protection: Send + Sync + 'static {

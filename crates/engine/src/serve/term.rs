@@ -24,7 +24,7 @@ pub(super) enum TermEnd {
 /// A job that runs.
 struct Running {
     job: Job,
-    work: JoinHandle<Result<Done, super::Trouble>>,
+    work: JoinHandle<Result<Done, lifeboat_core::port::Trouble>>,
 }
 
 impl Drop for Running {

@@ -1,17 +1,17 @@
 //! Runs on a vault that dies at every write, and machines that take them over.
 
 use crate::world::World;
+use lifeboat_core::port::Work;
 use lifeboat_core::run::{
-    Answer, Ask, Class, Doing, Ending, Event, Found, OnFailure, Outcome, Rules, Side, StepNumber,
+    Actions, Answer, Ask, BoundStep, Circumstances, Class, Doing, Ending, Event, Found, OnFailure, Outcome,
+    Rules, Side, StepNumber, Told,
 };
 use lifeboat_engine::run::{
-    Actions, Begun, BoundStep, CarryError, CarryOptions, Known, Request, RunId, RunTold, begin, carry, list,
-    load, resume, send,
+    Begun, CarryError, CarryOptions, Known, Request, RunId, RunTold, begin, carry, list, load, resume, send,
 };
-use lifeboat_engine::serve::Work;
 use lifeboat_testkit::faulty::{Fault, FaultPlan};
 use lifeboat_vault::journal;
-use lifeboat_vault::lease::Epoch;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -25,6 +25,8 @@ fn step(id: &str, class: Class, doing: Doing, needs: Option<u32>) -> BoundStep {
         id: id.to_owned(),
         title: id.to_owned(),
         shown: format!("do {id}"),
+        notes: Vec::new(),
+        expected: None,
         hash: format!("hash of {id}"),
         does: id.into(),
         rules: Rules {
@@ -59,6 +61,10 @@ fn begun(steps: &[BoundStep]) -> Begun {
         plan_hash: "none".to_owned(),
         target: "live".to_owned(),
         requester: "ana".to_owned(),
+        signature: None,
+        approvers: Vec::new(),
+        variables: BTreeMap::new(),
+        secrets: Vec::new(),
         steps: steps.len(),
     }
 }
@@ -79,23 +85,23 @@ struct Machine {
 }
 
 impl Actions for Machine {
-    fn probe(&self, step: &BoundStep) -> Work<Found> {
+    fn probe(&self, step: &BoundStep, _: Circumstances) -> Work<Told<Found>> {
         let found = if self.noted.count(&step.id) > 0 { Found::Done } else { Found::NotDone };
-        Box::pin(async move { Ok(found) })
+        Box::pin(async move { Ok(found.into()) })
     }
 
-    fn act(&self, step: &BoundStep, _: Side, _: Epoch) -> Work<Outcome> {
+    fn act(&self, step: &BoundStep, _: Side, _: Circumstances) -> Work<Told<Outcome>> {
         let (noted, id, who) = (self.noted.clone(), step.id.clone(), self.who);
         Box::pin(async move {
             tokio::time::sleep(Duration::from_secs(2)).await;
             noted.0.lock().unwrap().push((id, who));
-            Ok(Outcome::Done)
+            Ok(Outcome::Done.into())
         })
     }
 
-    fn verify(&self, step: &BoundStep) -> Work<Option<String>> {
+    fn verify(&self, step: &BoundStep, _: Circumstances) -> Work<Told<Option<String>>> {
         let wrong = (self.noted.count(&step.id) == 0).then(|| "nothing was done".to_owned());
-        Box::pin(async move { Ok(wrong) })
+        Box::pin(async move { Ok(wrong.into()) })
     }
 }
 
@@ -127,7 +133,7 @@ async fn carried(
                         Ask::Approval => Request::Approve { step, by, shown: shown.to_owned() },
                         _ => Request::Answer { step, by, answer: Answer::Done { saw: "it".to_owned() } },
                     };
-                    let _ = send(&to, &run, "people", &request).await;
+                    let _ = send(&to, &run, "people", request, None).await;
                 }
             }
         }
@@ -223,19 +229,19 @@ async fn y1_a_machine_that_lost_its_lease_begins_nothing() {
 async fn y3_an_abort_is_heard_between_steps_that_follow_each_other_quickly() {
     struct Quick;
     impl Actions for Quick {
-        fn probe(&self, _: &BoundStep) -> Work<Found> {
-            Box::pin(async { Ok(Found::Unknown) })
+        fn probe(&self, _: &BoundStep, _: Circumstances) -> Work<Told<Found>> {
+            Box::pin(async { Ok(Found::Unknown.into()) })
         }
 
-        fn act(&self, _: &BoundStep, _: Side, _: Epoch) -> Work<Outcome> {
+        fn act(&self, _: &BoundStep, _: Side, _: Circumstances) -> Work<Told<Outcome>> {
             Box::pin(async {
                 tokio::time::sleep(Duration::from_millis(300)).await;
-                Ok(Outcome::Done)
+                Ok(Outcome::Done.into())
             })
         }
 
-        fn verify(&self, _: &BoundStep) -> Work<Option<String>> {
-            Box::pin(async { Ok(None) })
+        fn verify(&self, _: &BoundStep, _: Circumstances) -> Work<Told<Option<String>>> {
+            Box::pin(async { Ok(None.into()) })
         }
     }
     let world = World::new().await;
@@ -246,7 +252,7 @@ async fn y3_an_abort_is_heard_between_steps_that_follow_each_other_quickly() {
         .collect();
     let mut fenced = begin(&vault, &id, "one", &begun(&steps), &steps, PATIENCE).await.unwrap();
     let abort = Request::Abort { by: "bo".to_owned(), undo: false, reason: "enough".to_owned() };
-    send(&vault, &id, "bo", &abort).await.unwrap();
+    send(&vault, &id, "bo", abort, None).await.unwrap();
     let observer = Arc::new(|_: &Known, _: RunTold| ());
     let options =
         CarryOptions { vault: vault.clone(), actions: Arc::new(Quick), actor: "one".to_owned(), observer };

@@ -2,8 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_base::{Clock, ServiceName, SystemClock};
+use lifeboat_core::port::Work;
 use lifeboat_core::schedule::{Job, ServiceSchedule};
-use lifeboat_engine::serve::{Done, Protection, ServeEvent, ServeOptions, ServedService, Work, serve};
+use lifeboat_engine::serve::{Done, Protection, ServeEvent, ServeOptions, ServedService, serve};
 use lifeboat_testkit::faulty::{FaultPlan, FaultyStore};
 use lifeboat_vault::{Copies, Vault, VaultCopy};
 use std::sync::{Arc, Mutex};

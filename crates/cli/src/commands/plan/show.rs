@@ -4,7 +4,9 @@ use super::read;
 use crate::output::{Exit, Style, Table, Tone};
 use crate::settings::Settings;
 use anyhow::anyhow;
-use lifeboat_plan::{Checklist, Does, Objectives, Plan, Runbook, Severity, Step, Wording};
+use lifeboat_plan::{
+    Carry, Checklist, Does, Objectives, Plan, Runbook, Severity, Step, StepClass, Verify, WhenFailed, Wording,
+};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -265,6 +267,8 @@ impl Page<'_> {
             Does::Sql(_) => "query",
             Does::Manual(_) => "by hand",
             Does::Choose(_) => "decide",
+            Does::Approval(_) => "agree",
+            Does::Wait(_) => "wait",
             Does::Action(name, _) => name.as_str(),
         };
         let name = step.name.as_ref().map_or(String::new(), |name| format!(" {name}"));
@@ -286,7 +290,8 @@ impl Page<'_> {
                 self.facts(3, &[("expect", check.expect.clone())]);
             }
             Does::Sql(text) => self.commands(text),
-            Does::Manual(text) => self.block(3, text),
+            Does::Manual(text) | Does::Approval(text) => self.block(3, text),
+            Does::Wait(interval) => self.line(3, &interval.to_string()),
             Does::Choose(choose) => {
                 self.line(3, &crate::output::clean(&choose.question));
                 for option in &choose.options {
@@ -300,10 +305,55 @@ impl Page<'_> {
             }
             Does::Action(_, arguments) => self.line(3, &crate::output::clean(&arguments.to_string())),
         }
+        let (words, verify) = match &step.verify {
+            Some(Verify::Words(words)) => (Some(words.clone()), None),
+            Some(Verify::Commands(check)) => (None, Some(check)),
+            None => (None, None),
+        };
+        self.facts(3, &[("takes", step.duration.map(|takes| takes.to_string())), ("verify:", words)]);
+        self.carry(&step.carry);
+        if let Some(check) = verify {
+            self.line(3, "verify by:");
+            self.commands(&check.run);
+            self.facts(3, &[("expect", check.expect.clone())]);
+        }
+    }
+
+    fn carry(&mut self, carry: &Carry) {
+        let needs = carry.needs.as_ref().map(|needs| match needs.is_empty() {
+            true => "nothing before it".to_owned(),
+            false => needs.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", "),
+        });
+        let class = carry.class.map(|class| match class {
+            StepClass::Read => "changes nothing".to_owned(),
+            StepClass::Idempotent => "may be repeated".to_owned(),
+            StepClass::Destructive => "must not happen twice".to_owned(),
+        });
+        let failed = carry.on_failure.map(|failed| match failed {
+            WhenFailed::Stop => "ask".to_owned(),
+            WhenFailed::Undo => "undo".to_owned(),
+            WhenFailed::GoOn => "go on".to_owned(),
+        });
         self.facts(
             3,
-            &[("takes", step.duration.map(|takes| takes.to_string())), ("verify:", step.verify.clone())],
+            &[
+                ("needs", needs),
+                ("class", class),
+                ("broken off after", carry.timeout.map(|timeout| timeout.to_string())),
+                ("tries", carry.tries.map(|tries| tries.to_string())),
+                ("approvals", carry.approvals.map(|approvals| approvals.to_string())),
+                ("if it fails", failed),
+            ],
         );
+        for (what, commands) in [
+            ("done already if:", carry.probe.as_ref().map(|probe| &probe.run)),
+            ("undone by:", carry.undo.as_ref()),
+        ] {
+            if let Some(commands) = commands {
+                self.line(3, what);
+                self.commands(commands);
+            }
+        }
     }
 
     fn commands(&mut self, text: &str) {

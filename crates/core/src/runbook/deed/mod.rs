@@ -1,0 +1,138 @@
+//! What a step does, typed: its arguments, what repeating it does, and the command that a person could type instead.
+
+mod net;
+
+pub use net::{Http, Tcp, Tls};
+
+use super::bind::Server;
+use crate::run::Class;
+use lifeboat_plan::nearest;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Commands that must succeed, and what they must print.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Check {
+    /// As they are typed.
+    pub run: String,
+    /// What they must print, but for blanks around it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<String>,
+}
+
+/// Commands, and the shell variables that they leave to later steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Shell {
+    /// As they are typed.
+    pub run: String,
+    /// Variables of the shell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<String>,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "action", content = "with")]
+pub enum Deed {
+    /// Nothing that a machine does: people do it, decide it, agree to it.
+    #[serde(rename = "people")]
+    People,
+    /// Runs commands.
+    #[serde(rename = "shell")]
+    Shell(Shell),
+    /// Runs commands that change nothing.
+    #[serde(rename = "check")]
+    Check(Check),
+    /// Lets time pass.
+    #[serde(rename = "wait")]
+    Wait {
+        /// How long.
+        seconds: u64,
+    },
+    /// Asks a web server.
+    #[serde(rename = "http.check")]
+    HttpCheck(Http),
+    /// Opens a connection.
+    #[serde(rename = "tcp.check")]
+    TcpCheck(Tcp),
+    /// Opens a connection by TLS and looks at the certificate.
+    #[serde(rename = "tls.check")]
+    TlsCheck(Tls),
+}
+
+/// The names of the actions that a plan may call.
+const ACTIONS: [&str; 3] = ["http.check", "tcp.check", "tls.check"];
+
+impl Deed {
+    /// An action as the plan calls it; or what is wrong with it.
+    pub(super) fn action(name: &str, arguments: &Value) -> Result<Self, String> {
+        if !ACTIONS.contains(&name) {
+            return Err(match nearest(name, ACTIONS) {
+                Some(near) => format!("there is no action `{name}`; did you mean `{near}`?"),
+                None => format!("there is no action `{name}`; there are {}", ACTIONS.join(", ")),
+            });
+        }
+        let form = serde_json::json!({ "action": name, "with": arguments });
+        serde_json::from_value(form).map_err(|error| format!("`{name}`: {error}"))
+    }
+
+    /// What repeating it does, where the plan does not say.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Shell(_) => Class::Destructive,
+            Self::People => Class::Idempotent,
+            Self::Check(_) | Self::Wait { .. } => Class::Read,
+            Self::HttpCheck(_) | Self::TcpCheck(_) | Self::TlsCheck(_) => Class::Read,
+        }
+    }
+
+    /// Whether the world can be asked if it was done.
+    #[must_use]
+    pub fn has_probe(&self) -> bool {
+        false
+    }
+
+    /// Whether the world can be asked if it is as wanted.
+    #[must_use]
+    pub fn has_verify(&self) -> bool {
+        false
+    }
+
+    /// Whether it can be undone.
+    #[must_use]
+    pub fn has_undo(&self) -> bool {
+        false
+    }
+
+    /// The service that it is about.
+    #[must_use]
+    pub fn service(&self) -> Option<&str> {
+        None
+    }
+
+    /// What a person could type instead.
+    #[must_use]
+    pub fn command(&self, _: Option<&Server>) -> String {
+        match self {
+            Self::People => String::new(),
+            Self::Shell(shell) => shell.run.clone(),
+            Self::Check(check) => check.run.clone(),
+            Self::Wait { seconds } => format!("sleep {seconds}"),
+            Self::HttpCheck(http) => http.command(),
+            Self::TcpCheck(tcp) => tcp.command(),
+            Self::TlsCheck(tls) => tls.command(),
+        }
+    }
+}
+
+/// A word as a shell reads it back.
+pub(super) fn quoted(word: &str) -> String {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._:/@+,%=-".contains(&b);
+    match !word.is_empty() && word.bytes().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
