@@ -10,6 +10,7 @@ pub mod commands;
 pub mod dates;
 pub mod durations;
 pub mod objectives;
+pub mod pace;
 pub mod procedures;
 pub mod statements;
 

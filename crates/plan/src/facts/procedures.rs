@@ -43,7 +43,9 @@ pub fn owner(document: &Document, section: usize) -> Option<usize> {
     let is_part = |at: usize| {
         let section = &document.sections[at];
         let title = section.title.plain().trim().trim_end_matches([':', '：']).to_lowercase();
-        section.level >= 8 || PARTS.contains(&title.as_str())
+        // A heading for each step divides what it stands in, unless that is the document.
+        let inside = section.parent.is_some_and(|parent| document.sections[parent].level >= 2);
+        section.level >= 8 || PARTS.contains(&title.as_str()) || inside && is_counted(&title)
     };
     let mut path = document.path(section).filter(|at| document.sections[*at].level > 0);
     let innermost = path.next()?;
@@ -51,6 +53,23 @@ pub fn owner(document: &Document, section: usize) -> Option<usize> {
         return Some(innermost);
     }
     path.find(|at| !is_part(*at)).or(Some(innermost)).filter(|at| *at != ROOT)
+}
+
+/// Whether a heading is that of a step: `Step 2: Restore`.
+#[must_use]
+pub fn is_step(title: &str) -> bool {
+    is_counted(&title.trim().to_lowercase())
+}
+
+fn is_counted(title: &str) -> bool {
+    const STEPS: [&str; 9] = ["step", "schritt", "phase", "paso", "étape", "etapa", "步骤", "步驟", "第"];
+    STEPS.iter().any(|word| {
+        title.strip_prefix(word).is_some_and(|rest| {
+            let rest = rest.trim_start_matches([' ', '#']);
+            rest.starts_with(|c: char| c.is_ascii_digit() || "一二三四五六七八九十".contains(c))
+                && (*word != "第" || rest.contains('步'))
+        })
+    })
 }
 
 /// What a procedure is there for, as its headings say it.

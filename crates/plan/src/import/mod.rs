@@ -13,6 +13,7 @@
 
 mod backups;
 mod calendar;
+mod choices;
 mod comments;
 mod communication;
 mod draft;
@@ -21,6 +22,7 @@ mod merge;
 mod metadata;
 mod objectives;
 mod outline;
+mod pace;
 mod parts;
 mod people;
 mod rendered;

@@ -1,27 +1,30 @@
 //! Scenarios and procedures: what is said of them, and their steps.
 
 use super::Importer;
+use super::choices::choices;
 use super::draft::{Draft, Map};
 use super::outline::{self, Entry, Piece, What, flat};
+use super::pace;
 use super::parts::{Part, counted, goes_on, grade, jump, metric, part};
 use super::script::{self, Chunk};
 use super::variables::Variables;
 use super::words::{self, condition};
 use crate::document::{Kind, Table, Text};
 use crate::facts::commands::Snippet;
+use crate::facts::procedures;
 use crate::facts::statements::split;
 use crate::values::EnvironmentName;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// A step that is being made.
 #[derive(Debug, Default)]
-struct Step {
-    map: Map,
-    line: u32,
+pub(super) struct Step {
+    pub map: Map,
+    pub line: u32,
     /// The number of the item that it came from.
-    number: Option<u64>,
+    pub number: Option<u64>,
     /// The number of the item that it leads to, and on what condition.
-    leads_to: Option<u64>,
+    pub leads_to: Option<u64>,
     sets: BTreeSet<String>,
     exports: BTreeSet<String>,
     uses: BTreeSet<String>,
@@ -59,7 +62,11 @@ pub(super) fn unit(import: &mut Importer<'_>, section: usize, parts: &[usize], i
             let title = format!("{name}: {}", words::unnumbered(of_part.plain()));
             others.push((title, of_part.whole().line, other));
         } else {
+            let from = book.steps.len();
             book.pieces(import, pieces, role);
+            if at != section {
+                book.headed(from, of_part);
+            }
         }
     }
     if !is_scenario && import.topic(section) == super::topics::Topic::Other {
@@ -162,6 +169,21 @@ impl Book {
         self.led();
     }
 
+    /// The heading of a step is its name, and may say how long it takes.
+    fn headed(&mut self, from: usize, title: &Text) {
+        let Some(first) = self.steps.get_mut(from) else { return };
+        pace::of_title(title, Some(&mut first.map));
+        let mut name = words::unnumbered(title.plain()).to_owned();
+        _ = pace::take(&mut name);
+        if procedures::is_step(title.plain()) && !name.is_empty() {
+            if let Some(own) = first.map.text_of("name").map(str::to_owned) {
+                first.map.entries.retain(|(key, _)| key != "name");
+                name = format!("{name}: {own}");
+            }
+            first.map.entries.insert(0, ("name".to_owned(), Draft::text(name, title.whole().line)));
+        }
+    }
+
     /// A table of steps, with a column of commands or without; or of remarks.
     fn table(&mut self, table: &Table, role: Option<Part>, first: u32) {
         let header: Vec<String> = table.header.iter().map(flat).collect();
@@ -170,15 +192,18 @@ impl Book {
             ["command", "befehl", "commande", "comando", "命令"].iter().any(|word| small.contains(word))
         };
         let command = header.iter().position(|head| is_command(head));
+        let pace = pace::column(&header);
         let is_step = role == Some(Part::Steps)
             || role.is_none()
                 && header.iter().any(|head| part(head) == Some(Part::Steps) || is_command(head));
         for row in &table.rows {
             let line = row.first().map_or(first, |cell| cell.whole().line);
             let run = command.and_then(|at| row.get(at)).map(flat).filter(|run| !run.is_empty());
-            let says = header.iter().zip(row).enumerate();
-            let says =
-                says.filter(|(at, (_, cell))| !cell.is_empty() && (run.is_none() || Some(*at) != command));
+            let takes = pace.and_then(|at| row.get(at)).filter(|cell| pace::is_time(cell) && is_step);
+            let says = header.iter().zip(row).enumerate().filter(|(at, (_, cell))| {
+                let timed = takes.is_some() && Some(*at) == pace;
+                !cell.is_empty() && !timed && (run.is_none() || Some(*at) != command)
+            });
             let cells: Vec<String> =
                 says.map(|(_, (head, cell))| format!("{head}: {}", flat(cell))).collect();
             match run.filter(|_| is_step) {
@@ -191,6 +216,9 @@ impl Book {
                 }
                 None if is_step => self.manual(None, &cells.join("\n"), line),
                 None => self.about.tell("notes", cells.join("; "), line),
+            }
+            if let Some(step) = self.steps.last_mut().filter(|_| takes.is_some()) {
+                pace::of_cell(takes, &mut step.map, line);
             }
         }
     }
@@ -361,8 +389,9 @@ impl Book {
         if name.is_empty() {
             name.clone_from(&title);
         }
+        let takes = pace::take(&mut name);
         let from = self.steps.len();
-        let mut description: Vec<String> = Vec::new();
+        let mut description: Vec<String> = takes.iter().filter_map(|(_, words)| words.clone()).collect();
         if !rest.trim_matches([':', ' ']).is_empty() {
             description.push(rest.trim_matches([':', ' ']).to_owned());
         }
@@ -410,6 +439,7 @@ impl Book {
             let all: Vec<String> = own.into_iter().chain(description).collect();
             first.map.say("description", all.join("\n"), line);
         }
+        pace::of_item(takes, self.steps[from..].iter_mut().map(|step| &mut step.map), line);
         for step in &mut self.steps[from..] {
             step.leads_to = step.leads_to.or_else(|| jump(&title));
         }
@@ -552,13 +582,16 @@ impl Book {
             return None;
         }
         self.outputs();
+        for step in &mut self.steps {
+            pace::settle(&mut step.map, step.line);
+        }
         for step in &self.steps {
             if let Some(text) = step.map.text_of("manual") {
                 self.variables.declare(text, step.line);
             }
         }
         let steps = std::mem::take(&mut self.steps);
-        let steps = self.choices(steps);
+        let steps = choices(steps);
         let label = import.runbook_names.take(title, "runbook");
         let mut runbook = Map::default();
         runbook.say("title", title, line);
@@ -615,66 +648,5 @@ impl Book {
                 given.iter().for_each(|name| shell.tell("outputs", name, line));
             }
         }
-    }
-
-    /// Steps that lead elsewhere become choices for a person.
-    fn choices(&self, steps: Vec<Step>) -> Vec<Step> {
-        let targets: BTreeSet<u64> = steps.iter().filter_map(|step| step.leads_to).collect();
-        let mut ids: BTreeMap<u64, String> = BTreeMap::new();
-        let mut out = Vec::new();
-        for mut step in steps {
-            if let Some(number) =
-                step.number.filter(|number| targets.contains(number) && !ids.contains_key(number))
-            {
-                let id = format!("step-{number}");
-                step.map.entries.insert(0, ("id".to_owned(), Draft::text(&id, step.line)));
-                ids.insert(number, id);
-            }
-            out.push(step);
-        }
-        for step in &mut out {
-            let Some(id) = step.leads_to.and_then(|number| ids.get(&number)) else { continue };
-            let Some(text) = step.map.text_of("manual").map(str::to_owned) else { continue };
-            let when = step.map.text_of("onlyIf").map_or_else(|| "Yes".to_owned(), words::capital);
-            let named = step.map.text_of("name").map(str::to_owned);
-            let line = step.line;
-            let branches: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("- ")).collect();
-            let mut options = Vec::new();
-            let mut option = |when: &str, to: Option<&String>| {
-                let when = when
-                    .split([',', '→', ':'])
-                    .next()
-                    .unwrap_or(when)
-                    .split(" -> ")
-                    .next()
-                    .unwrap_or_default()
-                    .trim();
-                let mut choice = Map::default();
-                choice.say("when", if when.is_empty() { "Yes" } else { when }, line);
-                if let Some(id) = to {
-                    choice.say("step", id, line);
-                }
-                options.push(Draft::map(choice, line));
-            };
-            let question = match named.filter(|_| branches.len() > 1) {
-                Some(name) => {
-                    branches
-                        .iter()
-                        .for_each(|text| option(text, jump(text).and_then(|number| ids.get(&number))));
-                    step.map.entries.retain(|(key, _)| key != "name");
-                    name
-                }
-                None => {
-                    option(&when, Some(id));
-                    option("Otherwise", None);
-                    text
-                }
-            };
-            step.map.entries.retain(|(key, _)| key != "manual" && key != "onlyIf");
-            let choose = step.map.within("choose", line);
-            choose.say("question", question, line);
-            options.into_iter().for_each(|option| choose.add("options", option));
-        }
-        out
     }
 }

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-const FIXTURES: [&str; 5] =
-    ["azure-bold-headings", "deutsch-tabellen", "zhongwen", "prose-and-console", "weak"];
+const FIXTURES: [&str; 6] =
+    ["azure-bold-headings", "deutsch-tabellen", "zhongwen", "prose-and-console", "weak", "paced"];
 const FIVE: [&str; 5] = ["fruitfulplanet", "lpg-distributor", "luckygas", "optimal-build", "stocker-pro"];
 
 fn fixture(name: &str) -> String {

@@ -10,7 +10,7 @@ const MAX_LABEL_CHARS: usize = 50;
 
 /// A heading without the number and the word in front: `Scenario 1: Database failure` is `Database failure`.
 pub(super) fn unnumbered(title: &str) -> &str {
-    const LEADS: [&str; 18] = [
+    const LEADS: [&str; 23] = [
         "scenario",
         "szenario",
         "escenario",
@@ -23,6 +23,11 @@ pub(super) fn unnumbered(title: &str) -> &str {
         "disaster",
         "phase",
         "step",
+        "schritt",
+        "paso",
+        "etapa",
+        "步骤",
+        "步驟",
         "part",
         "appendix",
         "场景",

@@ -14,6 +14,7 @@ mod commands;
 mod dangers;
 mod deciding;
 mod fix;
+mod from_plan;
 mod gaps;
 mod keeping;
 mod look;

@@ -2,10 +2,11 @@
 
 use super::look::{any, each, loads, verb};
 use super::{Context, Found, Rule, rule_of};
-use crate::document::{Kind, ROOT};
+use crate::document::{Kind, ROOT, Text};
 use crate::facts::backups::{self, Schedule};
 use crate::facts::durations::{self, say};
 use crate::facts::objectives::{Metric, Objective, Scope};
+use crate::facts::pace;
 use crate::facts::procedures::{Peril, owner, perils};
 use crate::facts::statements::Form;
 
@@ -618,27 +619,47 @@ fn restore_slower_than_rto(context: &Context<'_>, found: &mut Vec<Found>) {
 fn steps_exceed_rto(context: &Context<'_>, found: &mut Vec<Found>) {
     let document = context.document;
     let mut sums: std::collections::BTreeMap<usize, (u64, usize)> = std::collections::BTreeMap::new();
-    for block in &document.blocks {
-        let Kind::Item(item) = &block.kind else { continue };
-        let text = item.text.plain();
-        let Some(open) = text.rfind('(') else { continue };
-        let inner = &text[open..];
-        let Some(span) =
-            durations::first(inner).filter(|span| span.end - span.start + 12 > inner.len() && !span.open)
+    let mut add = |section: usize, span: durations::Span| {
+        let other = ["escalat", "checklist", "test", "drill", "schedule", "communication", "template"];
+        let Some(section) = owner(document, section).filter(|_| !any(&document.titles(section), &other))
         else {
-            continue;
+            return;
         };
-        let numbered = item.number.is_some();
-        let Some(section) = owner(document, block.section).filter(|_| numbered) else { continue };
-        if any(
-            &document.titles(section),
-            &["escalat", "checklist", "test", "drill", "schedule", "communication"],
-        ) {
-            continue;
-        }
         let sum = sums.entry(section).or_default();
         sum.0 += span.low_s;
         sum.1 += 1;
+    };
+    for block in &document.blocks {
+        let Kind::Item(item) = &block.kind else { continue };
+        let noted =
+            pace::noted(item.text.lines().first().map_or("", Text::plain)).filter(|_| item.number.is_some());
+        if let Some((.., span)) = noted {
+            add(block.section, span);
+        }
+    }
+    for statement in &context.facts.statements {
+        let is_time = match (&statement.form, &statement.under) {
+            (Form::Cell { .. }, Some(header)) => {
+                let table = document.blocks.get(statement.block).map(|block| &block.kind);
+                let steps = matches!(table, Some(Kind::Table(table)) if table.header.iter().any(|head| any(&head.plain().to_lowercase(), &["step", "action", "schritt", "aktion", "步骤", "步驟", "paso", "étape"])));
+                steps && pace::is_key(header)
+            }
+            (Form::Cell { .. }, None) => false,
+            // Below a step, not the time of the whole.
+            _ => {
+                let inside = document.blocks.get(statement.block).is_some_and(|block| block.item.is_some());
+                inside && statement.key.as_ref().is_some_and(|key| pace::is_key(key.plain()))
+            }
+        };
+        if let Some(span) = pace::whole(statement.value.plain()).filter(|_| is_time) {
+            add(statement.section, span);
+        }
+    }
+    for section in document.sections.iter().skip(1).filter(|section| section.level >= 3) {
+        let Some(parent) = section.parent else { continue };
+        if let Some((.., span)) = pace::noted(section.title.plain()) {
+            add(parent, span);
+        }
     }
     for (section, (sum_s, count)) in sums {
         let own =

@@ -87,7 +87,8 @@ fn l1_codes_are_unique_and_the_list_of_pages_is_that_of_the_rules() {
 
 #[test]
 fn documents_in_other_styles_and_languages() {
-    for name in ["azure-bold-headings", "deutsch-tabellen", "zhongwen", "prose-and-console", "weak"] {
+    for name in ["azure-bold-headings", "deutsch-tabellen", "zhongwen", "prose-and-console", "weak", "paced"]
+    {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/{name}.md"));
         let source = std::fs::read_to_string(path).unwrap();
         insta::assert_snapshot!(name, list(&look(&source)));
@@ -172,6 +173,29 @@ fn a_plan_is_looked_at_too() {
         plan_findings("apiVersion: lifeboat/v1\nkind: Nothing\n").first().map(|finding| finding.code),
         Some("LB0700")
     );
+}
+
+#[test]
+fn f1_a_plan_s_runbooks_are_read_as_a_document_s() {
+    let source =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/runbooks.yaml"));
+    insta::assert_snapshot!("runbooks", list(&plan_findings(&source.unwrap())));
+}
+
+#[test]
+fn steps_side_by_side_take_as_long_as_the_longest() {
+    let plan = |needs: &str| {
+        format!(
+            "apiVersion: lifeboat/v1\nkind: RecoveryPlan\nmetadata: {{name: shop, reviewed: 2026-11-01, reviewEvery: 90d}}\n\
+             objectives: {{rto: 1h}}\nservices: [{{name: shop}}]\nscenarios: [{{name: fire, runbook: rebuild}}]\nrunbooks:\n  rebuild:\n    steps:\n      \
+             - {{id: cluster, manual: Rebuild the cluster, duration: 40m}}\n      \
+             - {{id: data, manual: Bring the data, duration: 50m{needs}}}\n      \
+             - {{manual: Verify it, duration: 5m, needs: [cluster, data]}}\n"
+        )
+    };
+    let told = |needs| list(&plan_findings(&plan(needs)));
+    assert!(told("").contains("   8 LB0209 its steps take 95 minutes"), "{}", told(""));
+    assert!(!told(", needs: []").contains("LB0209"), "{}", told(", needs: []"));
 }
 
 fn plan_findings(source: &str) -> Vec<Finding> {

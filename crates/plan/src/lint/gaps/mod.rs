@@ -1,7 +1,7 @@
 //! What a person will miss on the day: values, people, steps, files.
 
 mod people;
-mod values;
+pub(super) mod values;
 
 use super::look::{any, either, heading, is_for, is_reference, line, lines_after, procedures, verb};
 use super::{Context, Found, Rule, rule_of};

@@ -79,7 +79,7 @@ pub(super) fn placeholder(context: &Context<'_>, found: &mut Vec<Found>) {
 }
 
 /// A value in prose that is none yet: where it stands and what it is.
-fn open_value(text: &str) -> Option<(usize, usize, String)> {
+pub(in crate::lint) fn open_value(text: &str) -> Option<(usize, usize, String)> {
     let trimmed = text.trim();
     let start = text.len() - text.trim_start().len();
     let whole = |what: &str| Some((start, start + trimmed.len(), what.to_owned()));
