@@ -1,8 +1,8 @@
 //! The commands and their arguments, as one tree; each command's own stand beside it.
 
 use crate::commands::{
-    advance, backup, completions, doctor, init, journal, man, plan, promote, recover, restore, serve, status,
-    stream, vault, view, wal,
+    advance, backup, completions, doctor, init, journal, man, plan, promote, recover, restore, run, serve,
+    status, stream, vault, view, wal,
 };
 use crate::settings::Global;
 use clap::{Parser, Subcommand};
@@ -53,6 +53,9 @@ pub enum Command {
     Restore(restore::Args),
     /// Open a restored server for writing, once it has reached its moment
     Promote(promote::Args),
+    /// Carry runbooks out, step by verified step; agree to steps, answer, show how it goes
+    #[command(subcommand)]
+    Run(run::Command),
     /// Search the archived WAL; bring single files of it into the vault and out of it
     #[command(subcommand)]
     Wal(wal::Command),
@@ -106,7 +109,7 @@ mod tests {
     #[test]
     fn s1_no_argument_takes_a_secret() {
         fn look(command: &clap::Command, found: &mut Vec<String>) {
-            for argument in command.get_arguments() {
+            for argument in command.get_arguments().filter(|argument| argument.get_action().takes_values()) {
                 let name = argument.get_id().as_str();
                 let is_about_one = ["pass", "secret", "key", "token", "identity", "glass"]
                     .iter()

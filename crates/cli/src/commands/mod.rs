@@ -13,6 +13,7 @@ pub mod plan;
 pub mod promote;
 pub mod recover;
 pub mod restore;
+pub mod run;
 pub mod serve;
 pub mod status;
 pub mod stream;
@@ -45,6 +46,7 @@ async fn carry_out(settings: &Settings, command: Command, output: &Output) -> an
         Command::Journal(command) => journal::run(settings, command).await,
         Command::Doctor(args) => doctor::run(settings, args).await,
         Command::Status(args) => status::run(settings, args).await,
+        Command::Run(command) => run::run(settings, command).await,
         Command::Promote(args) => promote::run(settings, &args).await,
         Command::Recover(args) => recover::run(settings, args).await,
         Command::View(command) => view::run(settings, command).await,

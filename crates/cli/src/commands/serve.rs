@@ -1,4 +1,5 @@
-//! `lifeboat serve`: streams, backs up and prunes what the plan protects, until stopped.
+//! `lifeboat serve`: streams, backs up and prunes what the plan protects, and carries on runs that nobody carries,
+//! until stopped.
 //!
 //! # Invariants
 //! - **One acts.** Any number of these may run, on any machines: the engine's lease decides who acts.
@@ -6,13 +7,14 @@
 //! Deliberately absent: when a job is due, and what happens when it fails; that is the engine's and `core`'s.
 
 use crate::commands::advance::NoCheckpoint;
+use crate::commands::run::attend_beside;
 use crate::commands::{self, backup, stream};
 use crate::journal::actor;
 use crate::output::{Exit, Tone};
 use crate::points::{self, State};
 use crate::settings::{Opened, Settings};
 use crate::{plans, show, signals};
-use anyhow::{anyhow, bail};
+use anyhow::{Context, anyhow, bail};
 use jiff::Timestamp;
 use lifeboat_base::{ByteCount, Lsn, ServiceName, format_duration};
 use lifeboat_core::port::{Trouble, Work};
@@ -75,6 +77,7 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
         settings.output.say("Restore points are not verified: name a directory for it with --verify-in.");
     }
     let stop = signals::stopping();
+    let runs = attend_beside(settings, &opened.vault, signals::stopping());
     let teller = settings.clone();
     let verify_in = args.verify_in;
     let protection = PlanProtection {
@@ -94,6 +97,8 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
         stop,
     )
     .await;
+    // A step that is under way is waited for.
+    runs.await.context("carrying runs on broke off")?;
     Ok(Exit::Good)
 }
 
@@ -116,8 +121,10 @@ fn served(opened: &Opened, args: &Args) -> anyhow::Result<Vec<ServedService>> {
             })
         })
         .collect();
-    if served.is_empty() {
-        bail!("the plan protects no PostgreSQL cluster: no service of it has `postgres`");
+    if served.is_empty() && plan.runbooks.is_empty() {
+        bail!(
+            "the plan protects no PostgreSQL cluster: no service of it has `postgres`, and it has no runbooks"
+        );
     }
     Ok(served)
 }

@@ -126,24 +126,24 @@ pub fn bind(plan: &Plan, wanted: &Wanted<'_>) -> Result<Bound, Vec<Problem>> {
     let (_, runbook) = found.ok_or_else(|| vec![whole(no_such_runbook(plan, wanted.runbook))])?;
     let values = Values::new(runbook, wanted.variables);
     let values = values.map_err(|problems| problems.into_iter().map(whole).collect::<Vec<_>>())?;
-    let binder = Binder { plan, runbook, wanted, values };
-    let (mut steps, mut problems) = (Vec::new(), Vec::new());
-    for (at, step) in runbook.steps.iter().enumerate() {
-        match binder.step(at, step) {
-            Ok(bound) => steps.push(bound),
-            Err(what) => problems.push(Problem { step: Some((at + 1, title(step))), what }),
-        }
-    }
-    if problems.is_empty()
-        && let Err(error) =
-            RunRules::new(wanted.requester.to_owned(), steps.iter().map(|step| step.rules.clone()).collect())
-    {
-        problems.push(whole(error.to_string()));
-    }
-    if !problems.is_empty() {
-        return Err(problems);
-    }
+    let binder = Binder { plan, runbook, wanted, values, is_template: false };
+    let steps = binder.steps()?;
     Ok(Bound { steps, secrets: binder.values.secrets, approvers: plan.people.approvers.clone() })
+}
+
+/// The steps of a runbook as they stand in the plan, with `{{ name }}` where a run binds a value: to be read, or looked
+/// at, not to be carried out.
+///
+/// # Errors
+/// The problems, in the order of the steps.
+pub fn template(plan: &Plan, name: &str) -> Result<Vec<BoundStep>, Vec<Problem>> {
+    let whole = |what: String| vec![Problem { step: None, what }];
+    let found = plan.runbooks.iter().find(|(label, _)| label.as_str() == name);
+    let (_, runbook) = found.ok_or_else(|| whole(no_such_runbook(plan, name)))?;
+    let wanted =
+        Wanted { runbook: name, variables: &BTreeMap::new(), target: "live", requester: "", plan_hash: "" };
+    let values = Values::template(runbook);
+    Binder { plan, runbook, wanted: &wanted, values, is_template: true }.steps()
 }
 
 fn no_such_runbook(plan: &Plan, name: &str) -> String {
@@ -160,9 +160,28 @@ struct Binder<'a> {
     runbook: &'a Runbook,
     wanted: &'a Wanted<'a>,
     values: Values,
+    is_template: bool,
 }
 
 impl Binder<'_> {
+    /// All of them, or all that stands against any (B1).
+    fn steps(&self) -> Result<Vec<BoundStep>, Vec<Problem>> {
+        let (mut steps, mut problems) = (Vec::new(), Vec::new());
+        for (at, step) in self.runbook.steps.iter().enumerate() {
+            match self.step(at, step) {
+                Ok(bound) => steps.push(bound),
+                Err(what) => problems.push(Problem { step: Some((at + 1, title(step))), what }),
+            }
+        }
+        if problems.is_empty() {
+            let rules = steps.iter().map(|step| step.rules.clone()).collect();
+            if let Err(error) = RunRules::new(self.wanted.requester.to_owned(), rules) {
+                problems.push(Problem { step: None, what: error.to_string() });
+            }
+        }
+        if problems.is_empty() { Ok(steps) } else { Err(problems) }
+    }
+
     fn step(&self, at: usize, step: &Step) -> Result<BoundStep, String> {
         let deed = self.deed(&step.does)?;
         let carry = &step.carry;
@@ -220,6 +239,16 @@ impl Binder<'_> {
         }
         if let Some(Verify::Words(verify)) = &step.verify {
             notes.push(format!("verify: {}", words(verify)?));
+        }
+        if let Does::Choose(choose) = &step.does {
+            for (number, option) in (1..).zip(&choose.options) {
+                let to = match (&option.step, &option.runbook) {
+                    (Some(step), _) => format!(" → step {step}"),
+                    (None, Some(runbook)) => format!(" → runbook {runbook}"),
+                    (None, None) => String::new(),
+                };
+                notes.push(format!("answer {number}: {}{to}", words(&option.when)?));
+            }
         }
         let shown = match &step.does {
             Does::Manual(text) | Does::Approval(text) => words(text)?,
@@ -345,7 +374,7 @@ impl Binder<'_> {
         let all = self.plan.people.approvers.len();
         let others =
             self.plan.people.approvers.iter().filter(|who| who.name != self.wanted.requester).count();
-        if approvals == 0 || (others > 0 && all >= approvals as usize) {
+        if approvals == 0 || self.is_template || (others > 0 && all >= approvals as usize) {
             return Ok(());
         }
         Err(format!(

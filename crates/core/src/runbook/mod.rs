@@ -14,10 +14,14 @@
 //! Deliberately absent: doing any of it (`actions`), and the order in which it happens ([`crate::run`]).
 
 mod bind;
+mod caution;
 mod deed;
+mod export;
 #[cfg(test)]
 mod tests;
 mod values;
 
-pub use bind::{Binding, Bound, Problem, Server, Wanted, bind};
-pub use deed::{Check, Deed};
+pub use bind::{Binding, Bound, Problem, Server, Wanted, bind, template};
+pub use caution::{Caution, cautions};
+pub use deed::{Check, Deed, Http, Shell, Tcp, Tls};
+pub use export::script;

@@ -15,6 +15,8 @@ pub(super) struct Values {
     pub secrets: Vec<String>,
     /// Variables that are secret.
     secret: Vec<String>,
+    /// Nothing is bound: texts stay as they are.
+    is_template: bool,
 }
 
 /// How careful one must be with a text.
@@ -41,6 +43,18 @@ impl Values {
             }
         }
         if problems.is_empty() { Ok(values) } else { Err(problems) }
+    }
+
+    /// Texts as they stand in the plan, with nothing bound.
+    pub fn template(runbook: &Runbook) -> Self {
+        let mut values = Self { is_template: true, ..Self::default() };
+        for (name, variable) in &runbook.variables {
+            let text = format!("{{{{ {name} }}}}");
+            if let Some(environment) = &variable.environment {
+                values.environment.insert(environment.as_str().to_owned(), text);
+            }
+        }
+        values
     }
 
     fn add(&mut self, name: &Label, variable: &Variable, given: Option<&String>) -> Result<(), String> {
@@ -71,6 +85,9 @@ impl Values {
 
     /// The text with values for its `{{ name }}`.
     pub fn fill(&self, text: &str, into: Into) -> Result<String, String> {
+        if self.is_template {
+            return Ok(text.to_owned());
+        }
         let (mut filled, mut rest) = (String::with_capacity(text.len()), text);
         while let Some((before, behind)) = rest.split_once("{{ ") {
             filled.push_str(before);

@@ -2,8 +2,8 @@
 
 use super::inbox::since;
 use super::{
-    EVENT_RECORD, Known, OUTPUT_RECORD, Output, REFUSED_RECORD, ReadRunError, RunId, RunObserver, RunTold,
-    load, output, speech,
+    Begun, EVENT_RECORD, Known, OUTPUT_RECORD, Output, REFUSED_RECORD, ReadRunError, RunId, RunObserver,
+    RunTold, load, output, speech,
 };
 use crate::serve::stopped;
 use jiff::Timestamp;
@@ -72,10 +72,7 @@ pub async fn carry(
     mut stop: watch::Receiver<bool>,
 ) -> Result<Option<Ending>, CarryError> {
     let known = load(&options.vault, id).await.map_err(CarryError::Read)?;
-    let begun = &known.begun;
-    let signature = begun.signature.as_deref();
-    speech::check(&begun.approvers, &begun.requester, &speech::beginning(id, begun), signature)
-        .map_err(|why| CarryError::Unsigned(id.clone(), why))?;
+    must_be_signed(&known)?;
     let mut carried = Carried { options, known, fenced, work: JoinSet::new(), busy: BTreeSet::new() };
     if carried.known.state.ending().is_none() {
         carried.record(Event::Carried { by: options.actor.clone() }).await?;
@@ -116,6 +113,14 @@ pub async fn carry(
             () = stopped(&mut stop), if !is_stopping => is_stopping = true,
         }
     }
+}
+
+/// Y4.
+pub(super) fn must_be_signed(known: &Known) -> Result<(), CarryError> {
+    let Begun { approvers, requester, signature, .. } = &known.begun;
+    let beginning = speech::beginning(&known.id, &known.begun);
+    let checked = speech::check(approvers, requester, &beginning, signature.as_deref());
+    checked.map_err(|why| CarryError::Unsigned(known.id.clone(), why))
 }
 
 fn until(wake: Timestamp, now: Timestamp) -> Duration {

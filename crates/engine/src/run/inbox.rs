@@ -85,7 +85,8 @@ impl Request {
     }
 }
 
-/// Leaves a word for whoever carries the run, with the signature of its [`statement`](super::statement).
+/// Leaves a word for whoever carries the run, with the signature of its [`statement`](super::statement). Returns its
+/// number, by which it is known when it is heard.
 ///
 /// # Errors
 /// [`JournalError`].
@@ -95,10 +96,10 @@ pub async fn send(
     actor: &str,
     request: Request,
     signature: Option<String>,
-) -> Result<(), JournalError> {
+) -> Result<u64, JournalError> {
     let data = serde_json::to_value(Word { request, signature }).expect("names and texts serialise");
     let mut chain = Chain::open(vault, &id.inbox(), actor).await?;
-    chain.append_shared(REQUEST_RECORD, data).await.map(drop)
+    chain.append_shared(REQUEST_RECORD, data).await.map(|record| record.number)
 }
 
 /// The words after number `after`, each with its number; one that is not understood, or does not count (Y4), by why.

@@ -21,12 +21,14 @@
 //!
 //! Deliberately absent: what steps do ([`Actions`](lifeboat_core::run::Actions)), and what makes a signature.
 
+mod attend;
 mod carry;
 mod inbox;
 mod output;
 mod read;
 mod speech;
 
+pub use attend::{AttendOptions, Attended, attend};
 pub use carry::{CarryError, CarryOptions, carry};
 pub use inbox::{Request, send};
 pub use output::{Output, output};
@@ -63,7 +65,8 @@ const INBOX: &str = "inbox";
 const OUTPUT: &str = "output";
 
 /// Names a run: when it was asked for, and chance.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
 pub struct RunId(String);
 
 impl RunId {

@@ -1,6 +1,8 @@
 //! Runs, as the vault knows them.
 
-use super::{BEGUN_RECORD, Begun, EVENT_RECORD, OUTPUT_RECORD, Output, RUNS, RunId, STEPS_RECORD};
+use super::{
+    BEGUN_RECORD, Begun, EVENT_RECORD, OUTPUT_RECORD, Output, REFUSED_RECORD, RUNS, RunId, STEPS_RECORD,
+};
 use jiff::Timestamp;
 use lifeboat_core::run::{BoundStep, Event, Misfit, Observed, RulesError, RunRules, State, StepNumber};
 use lifeboat_vault::Vault;
@@ -31,6 +33,8 @@ pub struct Known {
     pub outputs: Vec<Output>,
     /// The last word of the inbox that was taken over or refused.
     pub heard: u64,
+    /// Why words of the inbox came to nothing, by their numbers.
+    pub refused: BTreeMap<u64, String>,
 }
 
 impl Known {
@@ -168,6 +172,7 @@ impl Reading {
                     observed: BTreeMap::new(),
                     outputs: Vec::new(),
                     heard: 0,
+                    refused: BTreeMap::new(),
                 });
             }
             EVENT_RECORD => {
@@ -180,6 +185,11 @@ impl Reading {
             OUTPUT_RECORD => {
                 let Some(known) = &mut self.known else { return Err(ReadRunError::NeverBegun(id.clone())) };
                 known.take_output(serde_json::from_value(record.data).map_err(foreign)?);
+            }
+            REFUSED_RECORD => {
+                let Some(known) = &mut self.known else { return Err(ReadRunError::NeverBegun(id.clone())) };
+                let why = record.data.get("why").and_then(|why| why.as_str()).unwrap_or_default();
+                known.refused.insert(known.heard, why.to_owned());
             }
             // `lease.taken`, and what is told to people alone.
             _ => {}
