@@ -10,6 +10,7 @@
 //!
 //! Deliberately absent: facts, and rendering.
 
+pub(crate) mod html;
 mod read;
 mod text;
 

@@ -9,8 +9,9 @@ use std::ops::Range;
 
 /// Reads a document.
 pub(super) fn read(source: &str) -> Document {
-    let whole = source;
-    let source = prefix(source, MAX_DOCUMENT_BYTES);
+    // A mark of the encoding is no part of the first line.
+    let whole = source.strip_prefix('\u{feff}').unwrap_or(source);
+    let source = prefix(whole, MAX_DOCUMENT_BYTES);
     let options = Options::ENABLE_TABLES
         | Options::ENABLE_TASKLISTS
         | Options::ENABLE_STRIKETHROUGH
@@ -93,6 +94,8 @@ struct Reader<'a> {
     table: Table,
     row: Vec<Text>,
     in_header: bool,
+    /// The block of the last table that was written as HTML.
+    html_table: Option<usize>,
 }
 
 impl<'a> Reader<'a> {
@@ -119,6 +122,7 @@ impl<'a> Reader<'a> {
             table: Table { header: Vec::new(), rows: Vec::new() },
             row: Vec::new(),
             in_header: false,
+            html_table: None,
         }
     }
 
@@ -281,7 +285,7 @@ impl<'a> Reader<'a> {
             }
             TagEnd::HtmlBlock => {
                 if let Gather::Html(html) = std::mem::replace(&mut self.gather, Gather::Nothing) {
-                    self.push(Kind::Html(html), self.place, range);
+                    self.html_block(html, range);
                 }
             }
             TagEnd::MetadataBlock(_) => self.gather = Gather::Nothing,
@@ -311,6 +315,32 @@ impl<'a> Reader<'a> {
             }
             TagEnd::Strong => self.strong = self.strong.saturating_sub(1),
             _ => {}
+        }
+    }
+
+    /// A table, the rest of the table before it, or what nobody reads.
+    fn html_block(&mut self, html: String, range: Range<usize>) {
+        let source = self.lines.source.get(range.clone()).unwrap_or_default();
+        let found = super::html::rows(source, |at| self.lines.at(range.start + at));
+        let mut rows = found.rows.into_iter();
+        let before = self.html_table.filter(|at| !found.begins && at + 1 == self.document.blocks.len());
+        let header = match before.and_then(|at| self.document.blocks.get_mut(at)) {
+            Some(Block { kind: Kind::Table(table), last_line, .. }) if rows.len() > 0 => {
+                let width = table.header.len();
+                table.rows.extend(rows.map(|row| fitted(row, width)));
+                *last_line = self.lines.at(range.end.max(1) - 1).0;
+                return;
+            }
+            _ => rows.next(),
+        };
+        match header.filter(|_| found.begins) {
+            Some(header) => {
+                let width = header.len();
+                let rows = rows.map(|row| fitted(row, width)).collect();
+                self.push(Kind::Table(Table { header, rows }), self.place, range);
+                self.html_table = Some(self.document.blocks.len() - 1);
+            }
+            None => self.push(Kind::Html(html), self.place, range),
         }
     }
 
@@ -390,6 +420,12 @@ impl<'a> Reader<'a> {
         }
         self.document
     }
+}
+
+/// A row with as many cells as the header.
+fn fitted(mut row: Vec<Text>, width: usize) -> Vec<Text> {
+    row.resize(width, Text::default());
+    row
 }
 
 fn depth(level: HeadingLevel) -> u8 {

@@ -63,3 +63,19 @@ fn d1_what_is_too_long_is_cut_and_said() {
     assert_eq!(Document::read(&long).cut, Some(1));
     assert_eq!(Document::read("x").cut, None);
 }
+
+#[test]
+fn a_table_of_html_is_a_table_and_a_mark_of_the_encoding_is_nothing() {
+    let source = "\u{feff}# People\n\n<table>\n<tr><th>Role</th>\n  <th>Name &amp; phone</th></tr>\n\n<tr><td>Lead</td><td>Ada<br>+49 30 1</td></tr>\n<tr><td>DBA</td>\n</table>\n\n<details><summary>More</summary>\n\ntext\n\n</details>\n";
+    let document = Document::read(source);
+    assert_eq!(document.sections[1].title.plain(), "People");
+    let Kind::Table(table) = &document.blocks[0].kind else { panic!("{document:?}") };
+    let cells = |row: &[Text]| row.iter().map(|cell| cell.plain().to_owned()).collect::<Vec<_>>();
+    assert_eq!(cells(&table.header), ["Role", "Name & phone"]);
+    assert_eq!(
+        table.rows.iter().map(|row| cells(row)).collect::<Vec<_>>(),
+        [vec!["Lead", "Ada\n+49 30 1"], vec!["DBA", ""]]
+    );
+    assert_eq!(table.rows[0][1].whole(), Place::new(7, 22, 3));
+    assert!(!html::says_something("<details><summary>More</summary>") && html::says_something("<p>text</p>"));
+}

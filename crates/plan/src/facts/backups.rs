@@ -38,7 +38,11 @@ pub struct Retention {
     pub about: String,
 }
 
-const BACKUP: [&str; 14] = [
+const BACKUP: [&str; 18] = [
+    "copia de seguridad",
+    "copias de seguridad",
+    "respaldo",
+    "sauvegarde",
     "backup",
     "back up",
     "backed up",
@@ -157,6 +161,11 @@ pub fn schedules(document: &Document, statements: &[Statement]) -> Vec<Schedule>
         ]
         .iter()
         .any(|word| key.contains(word));
+        // The heading of a column in a table of backups.
+        let headed =
+            matches!(group.trim(), "when" | "schedule" | "wann" | "uhrzeit" | "cuándo" | "horario" | "quand")
+                && is_about_backups(&titles);
+        let keyed = keyed || headed;
         // A sentence that merely says "daily" counts where it also says what is copied.
         let own_title = document.sections[statement.section].title.plain().to_lowercase();
         let listed = matches!(statement.form, Form::Item { .. })
@@ -215,7 +224,11 @@ pub fn retentions(document: &Document, statements: &[Statement]) -> Vec<Retentio
 /// How often: where it stands, and the longest time between two in seconds.
 #[must_use]
 pub fn frequency(text: &str) -> Option<(usize, usize, u64)> {
-    const WORDS: [(&str, u64); 43] = [
+    const WORDS: [(&str, u64); 47] = [
+        ("halbjährlich", 183 * DAY),
+        ("semestral", 183 * DAY),
+        ("trimestral", 92 * DAY),
+        ("trimestriel", 92 * DAY),
         ("hourly", HOUR),
         ("daily", DAY),
         ("nightly", DAY),

@@ -24,7 +24,7 @@ pub struct ReviewDate {
     pub place: Place,
 }
 
-const LAST: [&str; 14] = [
+const LAST: [&str; 19] = [
     "last updated",
     "last reviewed",
     "last review",
@@ -39,8 +39,13 @@ const LAST: [&str; 14] = [
     "更新日期",
     "上次审核",
     "上次審核",
+    "letzte prüfung",
+    "letzte überprüfung",
+    "última revisión",
+    "última actualización",
+    "dernière révision",
 ];
-const NEXT: [&str; 9] = [
+const NEXT: [&str; 11] = [
     "next review",
     "review due",
     "next update",
@@ -50,6 +55,8 @@ const NEXT: [&str; 9] = [
     "下次审核",
     "下次審核",
     "下次审查",
+    "próxima revisión",
+    "prochaine révision",
 ];
 
 /// All of them.

@@ -34,13 +34,22 @@ const FIELDS: &[(&[&str], Field)] = &[
             "zeitplan",
             "häufigkeit",
             "intervall",
+            "wann",
+            "uhrzeit",
+            "cuándo",
+            "horario",
+            "frecuencia",
+            "fréquence",
             "频率",
             "頻率",
             "时间",
         ],
         Field::When,
     ),
-    (&["retention", "retain", "kept", "keep", "aufbewahr", "vorhalte", "保留"], Field::Keep),
+    (
+        &["retention", "retain", "kept", "keep", "aufbewahr", "vorhalte", "retención", "conserv", "保留"],
+        Field::Keep,
+    ),
     (
         &[
             "location",
@@ -51,6 +60,9 @@ const FIELDS: &[(&[&str], Field)] = &[
             "target",
             "bucket",
             "speicherort",
+            "wohin",
+            "ubicación",
+            "emplacement",
             "ablage",
             "位置",
             "存储",
@@ -121,13 +133,18 @@ pub(super) fn section<'a>(
             }
             What::Table(table) => {
                 import.took(first, last);
+                // A column of numbers in front names nothing.
+                let counts = |cell: &Text| cell.is_empty() || cell.plain().trim().parse::<u32>().is_ok();
+                let name = usize::from(
+                    table.rows.iter().all(|row| row.first().is_some_and(counts)) && table.header.len() > 2,
+                );
                 for row in &table.rows {
-                    let Some(first) = row.first() else { continue };
+                    let Some(first) = row.get(name) else { continue };
                     let at = first.whole().line;
                     let mut backup = Map::default();
                     backup.say("name", flat(first), at);
                     for (head, cell) in
-                        table.header.iter().zip(row).skip(1).filter(|(_, cell)| !cell.is_empty())
+                        table.header.iter().zip(row).skip(name + 1).filter(|(_, cell)| !cell.is_empty())
                     {
                         match field(head.plain()) {
                             Some(_) => put(&mut backup, head, cell, at),
@@ -329,7 +346,8 @@ fn remark(backup: &mut Map, text: &Text, line: u32) {
 }
 
 /// Words that say how long something stays.
-const KEPT: [&str; 8] = ["retention", "retain", "kept", "keep", "aufbewahr", "conserv", "保留", "gehalten"];
+const KEPT: [&str; 9] =
+    ["retention", "retención", "retain", "kept", "keep", "aufbewahr", "conserv", "保留", "gehalten"];
 
 /// What stands behind a name: `Daily, 7-day retention`.
 fn free(backup: &mut Map, value: &Text, line: u32) {

@@ -196,18 +196,24 @@ fn drill(import: &mut Importer<'_>, entry: &Entry<'_>, every: Option<u64>) {
         drill.say("name", &value, line);
         drill.say("every", cadence(seconds), line);
     } else {
-        let name = if key.is_empty() { value.clone() } else { key.clone() };
+        // `2026-12-03: Restore`: the day is when, not what.
+        let is_day = crate::facts::dates::find(&key).is_some_and(|(_, from, to)| to - from + 4 > key.len());
+        let dated = is_day && !value.is_empty();
+        let name = if key.is_empty() || dated { value.clone() } else { key.clone() };
         drill.say("name", name, line);
+        if dated {
+            drill.say("when", &key, line);
+        }
         let often = backups::frequency(&value);
         match often {
             Some((from, to, seconds)) => {
                 drill.say("every", cadence(seconds), line);
                 let more = value.len() > to - from + 3;
-                if more && !key.is_empty() {
+                if more && !key.is_empty() && !dated {
                     drill.tell("steps", &value, line);
                 }
             }
-            None if !key.is_empty() => drill.tell("steps", &value, line),
+            None if !key.is_empty() && !dated => drill.tell("steps", &value, line),
             None => {}
         }
         if let Some(seconds) = every {

@@ -40,6 +40,16 @@ impl Draft {
         Self { line, value: Shape::List(items) }
     }
 
+    /// Every text in it.
+    pub fn texts(&self, tell: &mut dyn FnMut(&str)) {
+        match &self.value {
+            Shape::Text(text) => tell(text),
+            Shape::Flag(_) => {}
+            Shape::List(items) => items.iter().for_each(|item| item.texts(tell)),
+            Shape::Map(map) => map.entries.iter().for_each(|(_, draft)| draft.texts(tell)),
+        }
+    }
+
     fn json(&self) -> Value {
         match &self.value {
             Shape::Text(text) => Value::from(text.as_str()),

@@ -4,10 +4,11 @@ use super::Importer;
 use super::draft::Draft;
 use super::outline::{Piece, What, flat};
 use super::words::{self, cadence, label};
+use crate::document::Kind;
 use crate::facts::backups;
 use crate::facts::dates::Review;
 
-const OWNER: [&str; 8] = [
+const OWNER: [&str; 9] = [
     "owner",
     "document owner",
     "plan owner",
@@ -15,6 +16,7 @@ const OWNER: [&str; 8] = [
     "maintained by",
     "eigentümer",
     "verantwortlich",
+    "responsable",
     "负责人",
 ];
 const APPROVED: [&str; 5] = ["approved by", "approver", "freigegeben von", "批准人", "批准"];
@@ -56,7 +58,9 @@ pub(super) fn read(import: &mut Importer<'_>) {
         let (key, at) = (statement.key_text(), statement.place().line);
         let key = key.trim();
         let of = |list: &[&str]| list.contains(&key);
-        if import.is_in_unit(at) || statement.under.is_some() {
+        // In a table of two columns, each row is a key and its value.
+        let pairs = matches!(document.blocks.get(statement.block).map(|block| &block.kind), Some(Kind::Table(table)) if table.header.len() == 2);
+        if import.is_in_unit(at) || statement.under.is_some() && !pairs {
             continue;
         }
         let value = flat(&statement.value);
@@ -159,7 +163,12 @@ pub(super) fn overview<'a>(import: &mut Importer<'a>, pieces: Vec<Piece<'a>>) ->
             import.took(piece.line, piece.last_line);
             continue;
         }
-        if import.plan.within("metadata", piece.line).say("description", flat(text), piece.line) {
+        // Where a wiki puts the contents.
+        let is_contents =
+            matches!(text.plain().trim(), "[[TOC]]" | "[TOC]" | "[toc]" | "{{TOC}}" | "[[toc]]" | "${toc}");
+        if is_contents
+            || import.plan.within("metadata", piece.line).say("description", flat(text), piece.line)
+        {
             import.took(piece.line, piece.last_line);
         } else {
             left.push(piece);

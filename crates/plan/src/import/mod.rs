@@ -396,10 +396,11 @@ impl<'a> Importer<'a> {
     /// Lines that nothing has taken are told of.
     fn left_over(&mut self) {
         for block in &self.document.blocks {
-            if let Kind::Html(html) = &block.kind
-                && !html.trim_start().starts_with("<!--")
-            {
+            let Kind::Html(html) = &block.kind else { continue };
+            if crate::document::html::says_something(html) {
                 self.miss(block.place.line, "HTML is not read");
+            } else if !html.trim_start().starts_with("<!--") {
+                self.took(block.place.line, block.last_line);
             }
         }
         if let Some(cut) = self.document.cut {

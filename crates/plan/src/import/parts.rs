@@ -20,6 +20,10 @@ const PARTS: &[(&[&str], Part)] = &[
     (
         &[
             "symptom",
+            "síntoma",
+            "sintoma",
+            "symptôme",
+            "detección",
             "detect",
             "sign",
             "trigger",
@@ -36,9 +40,9 @@ const PARTS: &[(&[&str], Part)] = &[
     ),
     (&["impact", "effect", "auswirkung", "影响", "影響"], Part::Impact),
     (&["example", "beispiel", "示例"], Part::Examples),
-    (&["severity", "priority", "schweregrad", "严重", "嚴重"], Part::Severity),
+    (&["severity", "priority", "schweregrad", "gravedad", "gravité", "严重", "嚴重"], Part::Severity),
     (&["when to use", "use when", "wann"], Part::When),
-    (&["description", "beschreibung", "描述"], Part::Description),
+    (&["description", "beschreibung", "descripción", "描述"], Part::Description),
     (&["recovery time", "rto", "rpo"], Part::Note),
     (
         &[
@@ -53,6 +57,9 @@ const PARTS: &[(&[&str], Part)] = &[
             "mitigation",
             "prerequisite",
             "schritt",
+            "paso",
+            "étape",
+            "procedimiento",
             "ablauf",
             "wiederherstellung",
             "步骤",

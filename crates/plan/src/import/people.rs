@@ -76,11 +76,11 @@ fn column(head: &str) -> Option<&'static str> {
             ],
             "deputy",
         ),
-        (&["phone", "tel", "mobile", "cell", "电话", "電話", "handy"], "phone"),
-        (&["mail", "邮箱", "郵件"], "email"),
+        (&["phone", "tel", "mobile", "cell", "电话", "電話", "handy", "móvil"], "phone"),
+        (&["mail", "correo", "courriel", "邮箱", "郵件"], "email"),
         (&["account", "contract", "customer id", "org id", "kundennummer"], "account"),
         (&["url", "portal", "website", "link"], "url"),
-        (&["name", "person", "primary", "who", "assignee", "姓名"], "person"),
+        (&["name", "person", "primary", "who", "assignee", "nombre", "姓名"], "person"),
         (&["contact", "support", "reach", "kontakt", "slack", "pager", "联系"], "contact"),
     ];
     let small = head.to_lowercase();
@@ -141,13 +141,17 @@ fn table(import: &mut Importer<'_>, table: &Table, roles: bool) {
     let head = table.header.first().map(|head| head.plain().to_lowercase()).unwrap_or_default();
     let vendors = ["vendor", "service", "provider", "company", "supplier", "anbieter", "供应商"];
     let of_roles = roles && !vendors.iter().any(|word| head.contains(word))
-        || ["role", "function", "position", "rolle", "funktion", "角色", "职"]
+        || ["role", "rôle", "función", "function", "position", "rolle", "funktion", "角色", "职"]
             .iter()
-            .any(|word| head.contains(word));
+            .any(|word| head.contains(word))
+        || head.trim() == "rol";
     for row in &table.rows {
         let Some(name) = row.first().map(flat).filter(|name| !name.is_empty()) else { continue };
         let line = row[0].whole().line;
-        let is_role = of_roles || is_role(&name);
+        let outside = ["support", "soporte", "provider", "vendor"]
+            .iter()
+            .any(|word| name.to_lowercase().starts_with(word));
+        let is_role = !outside && of_roles || is_role(&name);
         let mut placeholders = Vec::new();
         let map = entry_of(import, &name, is_role, line);
         for (head, cell) in table.header.iter().zip(row).skip(1) {

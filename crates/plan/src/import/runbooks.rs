@@ -80,6 +80,9 @@ pub(super) fn unit(import: &mut Importer<'_>, section: usize, parts: &[usize], i
     let outer = std::mem::replace(&mut import.is_scenario, is_scenario);
     let runbook = book.finish(import, &name, line);
     import.is_scenario = outer;
+    if runbook.is_none() && !is_scenario {
+        book.noted(import, &name, line);
+    }
     if is_scenario {
         let mut scenario = Map::default();
         let label = import.scenario_names.take(&name, "scenario");
@@ -169,6 +172,20 @@ impl Book {
         self.led();
     }
 
+    /// What is said of a procedure without steps is kept as a note.
+    fn noted(&self, import: &mut Importer<'_>, name: &str, line: u32) {
+        let mut said: Vec<String> = Vec::new();
+        for (_, draft) in &self.about.entries {
+            draft.texts(&mut |text| said.push(text.to_owned()));
+        }
+        if !said.is_empty() {
+            let mut note = Map::default();
+            note.say("title", name, line);
+            note.say("text", said.join("\n"), line);
+            import.plan.add("notes", Draft::map(note, line));
+        }
+    }
+
     /// The heading of a step is its name, and may say how long it takes.
     fn headed(&mut self, from: usize, title: &Text) {
         let Some(first) = self.steps.get_mut(from) else { return };
@@ -193,9 +210,14 @@ impl Book {
         };
         let command = header.iter().position(|head| is_command(head));
         let pace = pace::column(&header);
+        let counts = header
+            .first()
+            .is_some_and(|head| matches!(head.to_lowercase().as_str(), "#" | "nr" | "nr." | "no" | "no."));
         let is_step = role == Some(Part::Steps)
             || role.is_none()
-                && header.iter().any(|head| part(head) == Some(Part::Steps) || is_command(head));
+                && (counts
+                    || pace.is_some()
+                    || header.iter().any(|head| part(head) == Some(Part::Steps) || is_command(head)));
         for row in &table.rows {
             let line = row.first().map_or(first, |cell| cell.whole().line);
             let run = command.and_then(|at| row.get(at)).map(flat).filter(|run| !run.is_empty());
@@ -455,6 +477,12 @@ impl Book {
                 inline.iter().map(|snippet| snippet.code.text().trim().to_owned()).collect();
             let lead = entry.key.as_ref().map(flat).unwrap_or_else(|| name.to_owned());
             let (_, lead) = condition(&lead);
+            // What is typed is no part of what it is called.
+            let lead = runs.iter().fold(lead, |lead, run| {
+                if lead.len() > run.len() { lead.replace(run.as_str(), "") } else { lead }
+            });
+            let lead = lead.split_whitespace().collect::<Vec<_>>().join(" ");
+            let lead = lead.trim_end_matches([':', '：', ' ']).to_owned();
             let whole = entry.whole();
             let behind = runs
                 .first()

@@ -328,7 +328,14 @@ fn only_looks(command: &Command) -> bool {
         }
         "wget" => has(&["--spider"]),
         "psql" => {
-            let query = command.value("-c").or_else(|| command.value("--command"));
+            // `-Atc QUERY`
+            let joined = || {
+                let at = words.iter().position(|word| {
+                    word.starts_with('-') && !word.starts_with("--") && word.len() > 2 && word.ends_with('c')
+                })?;
+                words.get(at + 1).copied()
+            };
+            let query = command.value("-c").or_else(|| command.value("--command")).or_else(joined);
             has(&["-l", "--list"]) || query.is_some_and(only_selects)
         }
         "kubectl" | "oc" => {

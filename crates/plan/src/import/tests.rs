@@ -6,8 +6,18 @@ use proptest::prelude::*;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-const FIXTURES: [&str; 6] =
-    ["azure-bold-headings", "deutsch-tabellen", "zhongwen", "prose-and-console", "weak", "paced"];
+const FIXTURES: [&str; 10] = [
+    "azure-bold-headings",
+    "deutsch-tabellen",
+    "zhongwen",
+    "prose-and-console",
+    "weak",
+    "paced",
+    "wiki-html",
+    "handbuch-export",
+    "espanol-casillas",
+    "jifang",
+];
 const FIVE: [&str; 5] = ["fruitfulplanet", "lpg-distributor", "luckygas", "optimal-build", "stocker-pro"];
 
 fn fixture(name: &str) -> String {

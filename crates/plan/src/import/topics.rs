@@ -164,6 +164,8 @@ const WEAK: &[(&[&str], Topic)] = &[
             "sicherung",
             "sauvegarde",
             "respaldo",
+            "copia de seguridad",
+            "copias de seguridad",
             "备份",
             "備份",
         ],

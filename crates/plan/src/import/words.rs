@@ -132,8 +132,28 @@ pub(super) fn is_placeholder(text: &str) -> bool {
     let bracketed =
         |open: char, close: char| text.starts_with(open) && text.ends_with(close) && !text.contains("](");
     text.is_empty()
-        || ["tbd", "tba", "todo", "n/a", "-", "—", "–", "?", "...", "…", "xxx", "待定", "none", "fill in"]
-            .contains(&small.as_str())
+        || [
+            "tbd",
+            "tba",
+            "todo",
+            "n/a",
+            "-",
+            "—",
+            "–",
+            "?",
+            "...",
+            "…",
+            "xxx",
+            "待定",
+            "por definir",
+            "à définir",
+            "noch offen",
+            "n.n.",
+            "n. n.",
+            "none",
+            "fill in",
+        ]
+        .contains(&small.as_str())
         || bracketed('[', ']')
         || bracketed('<', '>')
         || bracketed('{', '}')

@@ -84,7 +84,7 @@ fn decision_without_criterion(context: &Context<'_>, found: &mut Vec<Found>) {
     };
     for statement in &context.facts.statements {
         let titles = context.document.titles(statement.section);
-        let is_step = matches!(statement.form, Form::Item { number: Some(_) } | Form::Fence);
+        let is_step = matches!(statement.form, Form::Item { .. } | Form::Fence);
         if !is_step
             || any(
                 &titles,

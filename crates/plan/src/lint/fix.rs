@@ -5,6 +5,10 @@ use super::{Finding, Fix};
 /// The source with the findings' own changes made, and how many were made; of two that overlap, the first.
 #[must_use]
 pub fn apply(source: &str, findings: &[Finding]) -> (String, usize) {
+    if let Some(rest) = source.strip_prefix('\u{feff}') {
+        let (mended, made) = apply(rest, findings);
+        return (format!("\u{feff}{mended}"), made);
+    }
     let mut fixes: Vec<&Fix> = findings.iter().filter_map(|finding| finding.fix.as_ref()).collect();
     fixes.sort_by_key(|fix| (fix.place.line, fix.place.column));
     fixes.dedup();

@@ -122,7 +122,7 @@ fn value_of_the_past(context: &Context<'_>, found: &mut Vec<Found>) {
     for (snippet, command) in
         each(context).filter(|(snippet, command)| !snippet.inline && command.name() != "echo")
     {
-        for word in &command.words {
+        for word in command.words.iter().chain(command.assignments.iter().map(|(_, word)| word)) {
             if let Some(revision) = word
                 .text
                 .strip_prefix("--to-revision=")
@@ -135,7 +135,7 @@ fn value_of_the_past(context: &Context<'_>, found: &mut Vec<Found>) {
                 );
                 continue;
             }
-            let in_sql = word.text.contains(' ');
+            let in_sql = word.text.contains(' ') && !is_moment(&word.text);
             if let Some((date, from, to)) = dates::find(&word.text).filter(|_| !in_sql)
                 && days(date, context.today) > RECENT_DAYS
                 && !word.text.contains("apiVersion")
@@ -145,6 +145,12 @@ fn value_of_the_past(context: &Context<'_>, found: &mut Vec<Found>) {
             }
         }
     }
+}
+
+/// Whether a word is a date with its time: `MOMENT=2026-08-01 12:00:00+02`.
+fn is_moment(word: &str) -> bool {
+    let value = word.rsplit('=').next().unwrap_or_default();
+    value.chars().all(|c| c.is_ascii_digit() || " -:+.TZ".contains(c)) || value.ends_with(" UTC")
 }
 
 /// A product's names, and its versions with the day when support of each ended.

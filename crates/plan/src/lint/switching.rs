@@ -221,7 +221,7 @@ fn stops(command: &Command) -> bool {
 }
 
 fn never_started_again(context: &Context<'_>, found: &mut Vec<Found>) {
-    const STARTS: [&str; 24] = [
+    const STARTS: [&str; 28] = [
         "start",
         "resume",
         "scale up",
@@ -244,6 +244,10 @@ fn never_started_again(context: &Context<'_>, found: &mut Vec<Found>) {
         "helm ",
         "up -d",
         "hochfahren",
+        "arrancar",
+        "reanudar",
+        "démarr",
+        "relancer",
         "启动",
         "啟動",
     ];

@@ -87,8 +87,18 @@ fn l1_codes_are_unique_and_the_list_of_pages_is_that_of_the_rules() {
 
 #[test]
 fn documents_in_other_styles_and_languages() {
-    for name in ["azure-bold-headings", "deutsch-tabellen", "zhongwen", "prose-and-console", "weak", "paced"]
-    {
+    for name in [
+        "azure-bold-headings",
+        "deutsch-tabellen",
+        "zhongwen",
+        "prose-and-console",
+        "weak",
+        "paced",
+        "wiki-html",
+        "handbuch-export",
+        "espanol-casillas",
+        "jifang",
+    ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/{name}.md"));
         let source = std::fs::read_to_string(path).unwrap();
         insta::assert_snapshot!(name, list(&look(&source)));

@@ -127,6 +127,13 @@ pub(super) fn secret_in_argument(context: &Context<'_>, found: &mut Vec<Found>) 
                     .map(|_| "a secret")
             } else if command.name() == "curl" && matches!(option, "-u" | "--user") {
                 value.filter(|value| value.contains(':') && literal(value)).map(|_| "a password")
+            } else if matches!(
+                command.name(),
+                "mysql" | "mysqldump" | "mysqladmin" | "mariadb" | "mariadb-dump"
+            ) {
+                let glued =
+                    text.strip_prefix("-p").filter(|value| literal(value) && !value.contains(['<', '[']));
+                glued.map(|_| "a password")
             } else if let Some((_, rest)) = text.split_once("://") {
                 let user = rest.split('/').next().unwrap_or_default();
                 let secret = user

@@ -140,7 +140,14 @@ pub(super) fn escalation_does_not_join(context: &Context<'_>, found: &mut Vec<Fo
 }
 
 pub(super) fn drill_without_criteria(context: &Context<'_>, found: &mut Vec<Found>) {
-    const CRITERIA: [&str; 19] = [
+    const CRITERIA: [&str; 26] = [
+        "(pass",
+        "pass:",
+        "success:",
+        "erfolg:",
+        "(erfolg",
+        "éxito:",
+        "criterio",
         "success criteria",
         "acceptance criteria",
         "pass criteria",
@@ -237,7 +244,23 @@ pub(super) fn no_deputy(context: &Context<'_>, found: &mut Vec<Found>) {
         );
         let mut others = headers.iter().skip(1);
         let with_person = others.clone().any(|header| {
-            any(header, &["name", "person", "contact", "phone", "姓名", "电话", "電話", "kontakt", "telefon"])
+            any(
+                header,
+                &[
+                    "name",
+                    "person",
+                    "contact",
+                    "phone",
+                    "姓名",
+                    "电话",
+                    "電話",
+                    "kontakt",
+                    "telefon",
+                    "nombre",
+                    "nom",
+                    "teléfono",
+                ],
+            )
         });
         let with_deputy = others.any(|header| any(header, &["backup", "second", "2nd"]));
         if is_roles && with_person && !with_deputy && table.rows.len() > 1 {
@@ -298,6 +321,9 @@ pub(super) fn contact_without_address(context: &Context<'_>, found: &mut Vec<Fou
             &name.to_lowercase(),
             &[
                 "support",
+                "soporte",
+                "proveedor",
+                "fournisseur",
                 "provider",
                 "vendor",
                 "hosting",

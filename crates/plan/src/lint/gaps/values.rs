@@ -84,8 +84,23 @@ pub(in crate::lint) fn open_value(text: &str) -> Option<(usize, usize, String)> 
     let start = text.len() - text.trim_start().len();
     let whole = |what: &str| Some((start, start + trimmed.len(), what.to_owned()));
     let upper = trimmed.to_uppercase();
-    if ["TBD", "TBA", "TBC", "TODO", "N.N.", "TO BE DETERMINED", "TO BE DEFINED", "待定", "待补充", "待補充"]
-        .contains(&upper.as_str())
+    if [
+        "TBD",
+        "TBA",
+        "TBC",
+        "TODO",
+        "N.N.",
+        "N. N.",
+        "POR DEFINIR",
+        "À DÉFINIR",
+        "NOCH OFFEN",
+        "TO BE DETERMINED",
+        "TO BE DEFINED",
+        "待定",
+        "待补充",
+        "待補充",
+    ]
+    .contains(&upper.as_str())
     {
         return whole(trimmed);
     }
@@ -104,6 +119,11 @@ pub(in crate::lint) fn open_value(text: &str) -> Option<(usize, usize, String)> 
         let parts: Vec<&str> = small.split(['-', '.', ')']).collect();
         let crossed = parts.iter().any(|part| part.len() >= 3 && part.bytes().all(|byte| byte == b'x'))
             && word.starts_with(|c: char| c == '+' || c == '(' || c.is_ascii_digit() || c == 'X' || c == 'x');
+        // 138xxxxxxxx
+        let hidden = small.trim_end_matches('x');
+        let hidden = small.len() - hidden.len() >= 4
+            && hidden.len() >= 2
+            && hidden.bytes().all(|byte| byte.is_ascii_digit() || byte == b'+');
         let spelled = word.starts_with('+')
             && parts.contains(&"555")
             && parts
@@ -120,7 +140,7 @@ pub(in crate::lint) fn open_value(text: &str) -> Option<(usize, usize, String)> 
             ]
             .iter()
             .any(|end| small.trim_end_matches(['.', ')']).ends_with(end));
-        if crossed || spelled || mail {
+        if crossed || hidden || spelled || mail {
             return Some((at, at + word.len(), word.to_owned()));
         }
     }
