@@ -1,8 +1,8 @@
 //! The commands and their arguments, as one tree; each command's own stand beside it.
 
 use crate::commands::{
-    advance, backup, completions, doctor, init, journal, man, plan, promote, recover, restore, run, serve,
-    status, stream, vault, view, wal,
+    advance, backup, completions, doctor, init, journal, man, plan, promote, recover, restore, run, runbook,
+    serve, status, stream, vault, view, wal,
 };
 use crate::settings::Global;
 use clap::{Parser, Subcommand};
@@ -53,6 +53,9 @@ pub enum Command {
     Restore(restore::Args),
     /// Open a restored server for writing, once it has reached its moment
     Promote(promote::Args),
+    /// Look at runbooks before they are needed; write them out for the day without Lifeboat
+    #[command(subcommand)]
+    Runbook(runbook::Command),
     /// Carry runbooks out, step by verified step; agree to steps, answer, show how it goes
     #[command(subcommand)]
     Run(run::Command),

@@ -25,6 +25,7 @@ mod random;
 mod recovered;
 mod replay;
 mod repository;
+mod runs;
 mod scratch;
 mod search;
 mod sizes;
@@ -109,6 +110,7 @@ const ALL: &[Measurement] = &[
         detection::SETTINGS,
         detection::run,
     ),
+    ("runs", "what carrying runs costs beside what their steps do", runs::SETTINGS, runs::run),
     ("memory", "the most memory of each command over a few gigabytes", memory::SETTINGS, memory::run),
     ("lint", "`plan lint` over five real documents, and over one of 10,000 lines, ms", &[], lint::run),
     (

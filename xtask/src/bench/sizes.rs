@@ -19,8 +19,8 @@ pub const NAMES: [(&str, &str); 6] = [
     (WAL, "WAL to replay, GiB; several may be given"),
     (ROUNDS, "rounds, each tool in turn in each"),
     (SECONDS, "seconds that each load lasts"),
-    (TABLES, "how many tables"),
-    (FAULTS, "how many faults, or how many times something is killed"),
+    (TABLES, "how many tables, or steps of a run"),
+    (FAULTS, "how many faults, runs, or how many times something is killed"),
 ];
 
 pub const GB: &str = "LIFEBOAT_BENCH_GB";

@@ -14,6 +14,7 @@ pub mod promote;
 pub mod recover;
 pub mod restore;
 pub mod run;
+pub mod runbook;
 pub mod serve;
 pub mod status;
 pub mod stream;
@@ -46,6 +47,7 @@ async fn carry_out(settings: &Settings, command: Command, output: &Output) -> an
         Command::Journal(command) => journal::run(settings, command).await,
         Command::Doctor(args) => doctor::run(settings, args).await,
         Command::Status(args) => status::run(settings, args).await,
+        Command::Runbook(command) => runbook::run(settings, command).await,
         Command::Run(command) => run::run(settings, command).await,
         Command::Promote(args) => promote::run(settings, &args).await,
         Command::Recover(args) => recover::run(settings, args).await,

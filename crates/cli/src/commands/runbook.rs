@@ -84,7 +84,8 @@ fn check(settings: &Settings, plan: &PlanFile, names: &[String]) -> anyhow::Resu
     let all = || plan.plan.runbooks.keys().map(ToString::to_string).collect();
     let wanted: Vec<String> = if names.is_empty() { all() } else { names.to_vec() };
     if wanted.is_empty() {
-        return Err(anyhow!("the plan has no runbooks")).next("write some under `runbooks`; docs/runbooks.md says how");
+        return Err(anyhow!("the plan has no runbooks"))
+            .next("write some under `runbooks`; docs/runbooks.md says how");
     }
     let of = |name: String| match template(&plan.plan, &name) {
         Ok(steps) => CheckedRunbook {
@@ -107,7 +108,9 @@ fn check(settings: &Settings, plan: &PlanFile, names: &[String]) -> anyhow::Resu
         for runbook in &checked.runbooks {
             let (tone, verdict) = match (runbook.problems.len(), runbook.cautions.len()) {
                 (0, 0) => (Tone::Good, format!("{} steps, ready", runbook.steps)),
-                (0, _) => (Tone::Doubtful, format!("{} steps, can be carried out; to be known:", runbook.steps)),
+                (0, _) => {
+                    (Tone::Doubtful, format!("{} steps, can be carried out; to be known:", runbook.steps))
+                }
                 _ => (Tone::Bad, "cannot be carried out:".to_owned()),
             };
             out.push_str(&format!("{}: {}\n", clean(&runbook.runbook), style.paint(tone, &verdict)));
@@ -122,7 +125,11 @@ fn check(settings: &Settings, plan: &PlanFile, names: &[String]) -> anyhow::Resu
                 }
             }
             for (what, mend, steps) in told {
-                out.push_str(&format!("  step {}: {what}\n    {}\n", steps.join(", "), style.paint(Tone::Faint, mend)));
+                out.push_str(&format!(
+                    "  step {}: {what}\n    {}\n",
+                    steps.join(", "),
+                    style.paint(Tone::Faint, mend)
+                ));
             }
         }
         out
@@ -131,7 +138,8 @@ fn check(settings: &Settings, plan: &PlanFile, names: &[String]) -> anyhow::Resu
 }
 
 fn export(settings: &Settings, file: &PlanFile, args: &ExportArgs) -> anyhow::Result<Exit> {
-    let steps = template(&file.plan, &args.name).map_err(|found| anyhow!("{}", problems(&found).join("\n")))?;
+    let steps =
+        template(&file.plan, &args.name).map_err(|found| anyhow!("{}", problems(&found).join("\n")))?;
     let found = file.plan.runbooks.iter().find(|(name, _)| name.as_str() == args.name);
     let (label, runbook) = found.context("the runbook was there a moment ago")?;
     let text = if args.shell {

@@ -14,6 +14,7 @@ mod recovering;
 mod rendering;
 mod restoring;
 mod resuming;
+mod running;
 mod s3;
 mod secrets;
 mod tables;

@@ -71,6 +71,16 @@ impl World {
         std::fs::write(self.path("lifeboat.yaml"), text.replace(from, to)).unwrap();
     }
 
+    /// Makes an SSH key called `name` there, and returns its public half.
+    pub fn key(&self, name: &str) -> String {
+        let path = self.path(name);
+        let mut made = Command::new("ssh-keygen");
+        let made =
+            made.args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"]).arg(&path).status().unwrap();
+        assert!(made.success());
+        std::fs::read_to_string(path.with_extension("pub")).unwrap().trim().to_owned()
+    }
+
     /// The binary, run in the scratch directory by someone who knows the passphrase.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));

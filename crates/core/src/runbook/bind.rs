@@ -250,6 +250,23 @@ impl Binder<'_> {
                 notes.push(format!("answer {number}: {}{to}", words(&option.when)?));
             }
         }
+        let texts = [&step.does].into_iter().filter_map(|does| match does {
+            Does::Shell(shell) => Some(&shell.run),
+            Does::Check(check) => Some(&check.run),
+            _ => None,
+        });
+        for text in texts {
+            let is_used = |(name, _): &(&String, &String)| {
+                text.contains(&format!("${name}")) || text.contains(&format!("${{{name}"))
+            };
+            notes.extend(
+                self.values
+                    .environment
+                    .iter()
+                    .filter(is_used)
+                    .map(|(name, value)| format!("with {name}={value}")),
+            );
+        }
         let shown = match &step.does {
             Does::Manual(text) | Does::Approval(text) => words(text)?,
             Does::Choose(choose) => words(&choose.question)?,

@@ -12,13 +12,13 @@ filled() { sed BINDINGS; }
 say() { printf '\n%s\n' "$1"; }
 ask() {
   printf '%s ' "$1"
-  read -r answer < /dev/tty || answer=q
+  read -r answer || answer=q
   case "$answer" in y|yes) return 0 ;; s|skip) return 1 ;; q|quit) printf 'stopped before step %s\n' "$2"; exit 1 ;; *) ask "$1" "$2" ;; esac
 }
 bind() {
   while :; do
     printf '%s ' "$1"
-    read -r value < /dev/tty || exit 1
+    read -r value || exit 1
     case "$value" in ''|*[!A-Za-z0-9._:/@+,%=-]*) printf 'one word, of letters, digits and . _ : / @ + , %% = -\n' ;; *) return ;; esac
   done
 }
@@ -93,7 +93,7 @@ fn of_step(out: &mut String, number: usize, step: &BoundStep) {
     let _ = match step.rules.doing {
         Doing::Machine => writeln!(
             out,
-            "if ask 'do it? [y/s/q]' {number}; then\n  until sh -c \"$text\"; do\n    say 'it FAILED'; ask 'again? [y/s/q]' {number} || {{ skipped=\"$skipped {number}\"; break; }}\n  done\nelse skipped=\"$skipped {number}\"; fi"
+            "if ask 'do it? [y/s/q]' {number}; then\n  until sh -c \"$text\" < /dev/null; do\n    say 'it FAILED'; ask 'again? [y/s/q]' {number} || {{ skipped=\"$skipped {number}\"; break; }}\n  done\nelse skipped=\"$skipped {number}\"; fi"
         ),
         _ => writeln!(out, "ask 'done? [y/s/q]' {number} || skipped=\"$skipped {number}\""),
     };

@@ -135,10 +135,10 @@ impl Values {
     }
 }
 
-/// B3: nothing that a shell or a database reads as anything but a part of a word.
+/// B3: nothing that a shell or a database reads as anything but a part of a word, nor a command as an option.
 fn is_one_word(text: &str) -> bool {
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._:/@+,%=-".contains(&b);
-    !text.is_empty() && text.bytes().all(is_plain)
+    !text.is_empty() && !text.starts_with('-') && text.bytes().all(is_plain)
 }
 
 /// In the form in which commands and people get it; or what it should be.

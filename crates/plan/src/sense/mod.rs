@@ -98,27 +98,16 @@ pub(crate) fn check(root: &Node) -> Vec<Finding> {
             protection(&service, &postgres, &mut findings);
         }
     }
-    not_yet(plan.get("scenarios"), "no scenario is watched for", &mut findings);
-    not_yet(plan.get("runbooks"), "no runbook is run", &mut findings);
-    findings
-}
-
-/// What is accepted, so that a plan can be written whole, and not carried out yet.
-fn not_yet(place: Option<Place<'_>>, what_is_not: &str, findings: &mut Vec<Finding>) {
-    let Some(place) = place else { return };
-    let key = place.path.rsplit('.').next().unwrap_or_default().to_owned();
-    // E1: what is of another type has been refused.
-    let is_list = key == "scenarios";
-    match place.node.value {
-        Value::List(_) if is_list => {}
-        Value::Map(_) if !is_list => {}
-        _ => return,
+    if let Some(place) = plan.get("scenarios")
+        && matches!(place.node.value, Value::List(_))
+    {
+        // What is accepted, so that a plan can be written whole, and not carried out yet.
+        let message = "`scenarios` is accepted and not carried out yet: no scenario is watched for";
+        findings.push(
+            place.warning(Code::NotYet, message).with_help("leave it for people to read, or take it out"),
+        );
     }
-    findings.push(
-        place
-            .warning(Code::NotYet, format!("`{key}` is accepted and not carried out yet: {what_is_not}"))
-            .with_help("leave it for people to read, or take it out"),
-    );
+    findings
 }
 
 /// Services, scenarios and tiers are called by name: no two may share one.

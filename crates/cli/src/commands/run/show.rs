@@ -154,17 +154,18 @@ fn times(known: &Known, of: StepNumber) -> (Option<Timestamp>, Option<Timestamp>
     (began, ended)
 }
 
+/// Who agreed to a step, each once.
 fn approvals(known: &Known, of: StepNumber) -> Vec<&str> {
-    let agreed = |event: &'_ Event| match event {
-        Event::Approved { step, .. } | Event::BrokeGlass { step, .. } => *step == of,
-        _ => false,
-    };
-    let all = known.events.iter().filter(|(event, _)| agreed(event));
-    all.filter_map(|(event, _)| match event {
-        Event::Approved { by, .. } | Event::BrokeGlass { by, .. } => Some(by.as_str()),
-        _ => None,
-    })
-    .collect()
+    let mut who: Vec<&str> = Vec::new();
+    for (event, _) in &known.events {
+        if let Event::Approved { step, by, .. } | Event::BrokeGlass { step, by, .. } = event
+            && *step == of
+            && !who.contains(&by.as_str())
+        {
+            who.push(by);
+        }
+    }
+    who
 }
 
 fn view(known: &Known, now: Timestamp) -> RunView<'_> {

@@ -11,7 +11,7 @@ use crate::signals;
 use anyhow::{Context, anyhow};
 use lifeboat_base::format_duration;
 use lifeboat_core::run::{BoundStep, Doing, Ending};
-use lifeboat_core::runbook::{Bound, Wanted, bind};
+use lifeboat_core::runbook::{Bound, Problem, Wanted, bind, template};
 use lifeboat_engine::run::{Begun, RunId, begin, beginning, carry, load, resume as take_over};
 use lifeboat_vault::lease::Fenced;
 use serde::Serialize;
@@ -109,6 +109,8 @@ pub async fn run(settings: &Settings, args: Args) -> anyhow::Result<Exit> {
     }
     let opened = settings.open().await?;
     let plan = opened.required_plan()?;
+    // What is wrong with the runbook, before what is wrong with a key.
+    template(&plan.plan, &args.runbook).map_err(|problems| cannot(&problems))?;
     let person = args.speaker.person(&plan.plan.people.approvers).await?;
     let hash = sha256(plan.text.as_bytes());
     let wanted = Wanted {
@@ -209,10 +211,12 @@ fn must_have_secrets(secrets: &[String]) -> anyhow::Result<()> {
 
 /// B1: all that stands against it, at once.
 fn bound(plan: &PlanFile, wanted: &Wanted<'_>) -> anyhow::Result<Bound> {
-    bind(&plan.plan, wanted).map_err(|problems| {
-        let lines: Vec<String> = problems.iter().map(|problem| format!("  {problem}")).collect();
-        anyhow!("the run cannot begin; nothing was done:\n{}", lines.join("\n"))
-    })
+    bind(&plan.plan, wanted).map_err(|problems| cannot(&problems))
+}
+
+fn cannot(problems: &[Problem]) -> anyhow::Error {
+    let lines: Vec<String> = problems.iter().map(|problem| format!("  {problem}")).collect();
+    anyhow!("the run cannot begin; nothing was done:\n{}", lines.join("\n"))
 }
 
 fn shown(settings: &Settings, wanted: &Wanted<'_>, bound: &Bound) -> anyhow::Result<Exit> {
