@@ -11,6 +11,7 @@
 //!
 //! Deliberately absent: order, repetition, approvals, the journal.
 
+mod postgres;
 mod shell;
 
 use lifeboat_core::port::{Trouble, Work};
@@ -36,15 +37,19 @@ impl Actions for Hands {
                 };
                 Ok(Told { output, ..found.into() })
             }
-            None => Ok(Found::Unknown.into()),
+            None => match &binding.deed {
+                Deed::Postgres(deed) => postgres::probe(deed, &binding, &under).await,
+                _ => Ok(Found::Unknown.into()),
+            },
         })
     }
 
     fn act(&self, step: &BoundStep, side: Side, under: Circumstances) -> Work<Told<Outcome>> {
         bound(step, async move |binding: Binding| match (side, &binding.deed) {
-            (Side::Undo, _) => match &binding.undo {
-                Some(undo) => shell::act(&Commands::new(&binding, undo, &[], &under)).await,
-                None => Ok(Outcome::Failed { why: "there is no way to undo it".to_owned() }.into()),
+            (Side::Undo, deed) => match (&binding.undo, deed) {
+                (Some(undo), _) => shell::act(&Commands::new(&binding, undo, &[], &under)).await,
+                (None, Deed::Postgres(deed)) => postgres::act(deed, side, &binding, &under).await,
+                (None, _) => Ok(Outcome::Failed { why: "there is no way to undo it".to_owned() }.into()),
             },
             (Side::Act, Deed::People) => Ok(Outcome::Done.into()),
             (Side::Act, Deed::Wait { seconds }) => {
@@ -55,21 +60,28 @@ impl Actions for Hands {
                 shell::act(&Commands::new(&binding, &deed.run, &deed.outputs, &under)).await
             }
             (Side::Act, Deed::Check(check)) => checked(&binding, check, &under).await,
+            (Side::Act, Deed::Postgres(deed)) => postgres::act(deed, side, &binding, &under).await,
             (Side::Act, _) => Err("this Lifeboat cannot do that".into()),
         })
     }
 
     fn verify(&self, step: &BoundStep, under: Circumstances) -> Work<Told<Option<String>>> {
-        bound(step, async move |binding: Binding| match &binding.verify {
-            Some(check) => {
-                let told = checked(&binding, check, &under).await?;
-                let wrong = match told.result {
-                    Outcome::Done => None,
-                    Outcome::Failed { why } | Outcome::Unknown { why } => Some(why),
-                };
-                Ok(Told { result: wrong, observed: told.observed, output: told.output })
-            }
-            None => Ok(None.into()),
+        bound(step, async move |binding: Binding| {
+            let own = match &binding.deed {
+                Deed::Postgres(deed) => postgres::verify(deed, &binding, &under).await?,
+                _ => None.into(),
+            };
+            let Some(check) = binding.verify.as_ref().filter(|_| own.result.is_none()) else {
+                return Ok(own);
+            };
+            let told = checked(&binding, check, &under).await?;
+            let wrong = match told.result {
+                Outcome::Done => None,
+                Outcome::Failed { why } | Outcome::Unknown { why } => Some(why),
+            };
+            let mut observed = own.observed;
+            observed.extend(told.observed);
+            Ok(Told { result: wrong, observed, output: own.output + &told.output })
         })
     }
 }

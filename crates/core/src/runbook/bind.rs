@@ -7,6 +7,7 @@ use lifeboat_plan::{
     Approver, Carry, Choice, Does, Plan, Runbook, Step, StepCheck, StepClass, Verify, WhenFailed,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -183,9 +184,10 @@ impl Binder<'_> {
     }
 
     fn step(&self, at: usize, step: &Step) -> Result<BoundStep, String> {
-        let deed = self.deed(&step.does)?;
+        let mut deed = self.deed(&step.does)?;
         let carry = &step.carry;
         let class = carry.class.map_or(deed.class(), class_of);
+        deed.classed(class);
         let doing = self.doing(&step.does)?;
         let timeout = timeout(step, &deed);
         let verify = match &step.verify {
@@ -282,7 +284,7 @@ impl Binder<'_> {
             does: serde_json::to_value(binding).map_err(|error| error.to_string())?,
             rules,
         };
-        let whole = serde_json::json!({
+        let whole = json!({
             "plan": self.wanted.plan_hash,
             "runbook": self.wanted.runbook,
             "target": self.wanted.target,
@@ -303,8 +305,9 @@ impl Binder<'_> {
             }),
             Does::Check(check) => Deed::Check(self.check(&check.run, check.expect.as_deref())?),
             Does::Wait(interval) => Deed::Wait { seconds: interval.0.as_secs() },
-            Does::Sql(_) => {
-                return Err("`sql` cannot be carried out yet; write it as `shell` with psql".to_owned());
+            Does::Sql(text) => {
+                let with = json!({ "service": self.only_cluster()?, "run": commands(text)? });
+                Deed::action("postgres.sql", &with)?
             }
             Does::Action(name, arguments) => {
                 let mut arguments = arguments.clone();
@@ -312,6 +315,19 @@ impl Binder<'_> {
                 Deed::action(name.as_str(), &arguments)?
             }
         })
+    }
+
+    /// Whom a text of SQL is for that does not say so.
+    fn only_cluster(&self) -> Result<&str, String> {
+        let mut clusters = self.plan.services.iter().filter(|service| service.postgres.is_some());
+        match (clusters.next(), clusters.next()) {
+            (Some(only), None) => Ok(only.name.as_str()),
+            (None, _) => Err("`sql` needs a PostgreSQL cluster, and the plan has none".to_owned()),
+            (Some(_), Some(_)) => Err("the plan has several PostgreSQL clusters: say which, with \
+                 `postgres.sql: {service: …, run: …}`, or with `postgres.check: {service: …, query: …}` for a \
+                 question"
+                .to_owned()),
+        }
     }
 
     fn check(&self, run: &str, expect: Option<&str>) -> Result<Check, String> {
@@ -377,13 +393,15 @@ impl Binder<'_> {
         let postgres = service.postgres.as_ref();
         let postgres =
             postgres.ok_or_else(|| format!("service `{name}` is no PostgreSQL cluster in the plan"))?;
-        Ok(Some(Server {
+        let server = Server {
             service: name.to_owned(),
             connection: postgres.connection.to_string(),
             password_file: postgres.password_file.as_ref().map(ToString::to_string),
             data_directory: postgres.data_directory.as_ref().map(ToString::to_string),
             standbys: postgres.standbys.iter().map(ToString::to_string).collect(),
-        }))
+        };
+        deed.fits(&server)?;
+        Ok(Some(server))
     }
 
     /// A step to which nobody can agree would never be done.

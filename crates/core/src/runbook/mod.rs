@@ -23,5 +23,5 @@ mod values;
 
 pub use bind::{Binding, Bound, Problem, Server, Wanted, bind, template};
 pub use caution::{Caution, cautions};
-pub use deed::{Check, Deed, Http, Shell, Tcp, Tls};
+pub use deed::{Check, Deed, Http, Shell, Tcp, Tls, postgres};
 pub use export::script;

@@ -19,6 +19,9 @@ pub(super) struct Values {
     is_template: bool,
 }
 
+/// Arguments of actions that a shell or a database reads as its language.
+const COMMANDS: [&str; 4] = ["run", "query", "command", "reload"];
+
 /// How careful one must be with a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Into {
@@ -125,10 +128,17 @@ impl Values {
 
     /// The same for every text in an argument.
     pub fn fill_all(&self, value: &mut Value) -> Result<(), String> {
+        self.fill_each(value, Into::Words)
+    }
+
+    fn fill_each(&self, value: &mut Value, into: Into) -> Result<(), String> {
         match value {
-            Value::String(text) => *text = self.fill(text, Into::Words)?,
-            Value::Array(items) => items.iter_mut().try_for_each(|item| self.fill_all(item))?,
-            Value::Object(map) => map.values_mut().try_for_each(|item| self.fill_all(item))?,
+            Value::String(text) => *text = self.fill(text, into)?,
+            Value::Array(items) => items.iter_mut().try_for_each(|item| self.fill_each(item, into))?,
+            Value::Object(map) => map.iter_mut().try_for_each(|(name, item)| {
+                let into = if COMMANDS.contains(&name.as_str()) { Into::Commands } else { into };
+                self.fill_each(item, into)
+            })?,
             _ => {}
         }
         Ok(())

@@ -1,8 +1,10 @@
 //! What a step does, typed: its arguments, what repeating it does, and the command that a person could type instead.
 
 mod net;
+pub mod postgres;
 
 pub use net::{Http, Tcp, Tls};
+pub use postgres::Postgres;
 
 use super::bind::Server;
 use crate::run::Class;
@@ -60,6 +62,9 @@ pub enum Deed {
     /// Opens a connection by TLS and looks at the certificate.
     #[serde(rename = "tls.check")]
     TlsCheck(Tls),
+    /// Does something to a PostgreSQL cluster.
+    #[serde(rename = "postgres")]
+    Postgres(Postgres),
 }
 
 /// The names of the actions that a plan may call.
@@ -68,6 +73,9 @@ const ACTIONS: [&str; 3] = ["http.check", "tcp.check", "tls.check"];
 impl Deed {
     /// An action as the plan calls it; or what is wrong with it.
     pub(super) fn action(name: &str, arguments: &Value) -> Result<Self, String> {
+        if name.starts_with(postgres::FAMILY) {
+            return Postgres::action(name, arguments).map(Self::Postgres);
+        }
         if !ACTIONS.contains(&name) {
             return Err(match nearest(name, ACTIONS) {
                 Some(near) => format!("there is no action `{name}`; did you mean `{near}`?"),
@@ -86,36 +94,55 @@ impl Deed {
             Self::People => Class::Idempotent,
             Self::Check(_) | Self::Wait { .. } => Class::Read,
             Self::HttpCheck(_) | Self::TcpCheck(_) | Self::TlsCheck(_) => Class::Read,
+            Self::Postgres(with) => with.class(),
+        }
+    }
+
+    /// What its class means for how it is done.
+    pub(super) fn classed(&mut self, class: Class) {
+        if let Self::Postgres(with) = self {
+            with.classed(class);
+        }
+    }
+
+    /// Why it cannot be done to that cluster, as the plan knows it.
+    pub(super) fn fits(&self, server: &Server) -> Result<(), String> {
+        match self {
+            Self::Postgres(with) => with.fits(server),
+            _ => Ok(()),
         }
     }
 
     /// Whether the world can be asked if it was done.
     #[must_use]
     pub fn has_probe(&self) -> bool {
-        false
+        matches!(self, Self::Postgres(with) if with.has_probe())
     }
 
     /// Whether the world can be asked if it is as wanted.
     #[must_use]
     pub fn has_verify(&self) -> bool {
-        false
+        matches!(self, Self::Postgres(with) if with.has_verify())
     }
 
     /// Whether it can be undone.
     #[must_use]
     pub fn has_undo(&self) -> bool {
-        false
+        matches!(self, Self::Postgres(with) if with.has_undo())
     }
 
     /// The service that it is about.
     #[must_use]
     pub fn service(&self) -> Option<&str> {
-        None
+        match self {
+            Self::Postgres(with) => Some(with.service()),
+            _ => None,
+        }
     }
 
     /// What a person could type instead.
     #[must_use]
-    pub fn command(&self, _: Option<&Server>) -> String {
+    pub fn command(&self, server: Option<&Server>) -> String {
         match self {
             Self::People => String::new(),
             Self::Shell(shell) => shell.run.clone(),
@@ -124,6 +151,7 @@ impl Deed {
             Self::HttpCheck(http) => http.command(),
             Self::TcpCheck(tcp) => tcp.command(),
             Self::TlsCheck(tls) => tls.command(),
+            Self::Postgres(with) => with.command(server),
         }
     }
 }

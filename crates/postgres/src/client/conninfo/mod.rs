@@ -216,6 +216,13 @@ impl Conninfo {
         self
     }
 
+    /// The same, taking what kind of server answers.
+    #[must_use]
+    pub fn with_target(mut self, target: TargetSessionAttrs) -> Self {
+        self.target = target;
+        self
+    }
+
     /// A `key=value` string that a person could paste, or that fits `primary_conninfo`, without the
     /// password. Paths of password and key files stay: they say where a secret is, not what it is.
     #[must_use]

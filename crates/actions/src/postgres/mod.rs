@@ -1,0 +1,149 @@
+//! What is done to a PostgreSQL cluster.
+//!
+//! A file a step: its probe, its act, what proves it, and the way back. What was there before a change is observed by
+//! the probe, so that it is known whatever becomes of the act.
+//!
+//! # Invariants
+//! - **G1 again is as once.** Whatever was killed anywhere is found as it stands, and gone on with.
+//! - **G2 a refusal is certain, silence is not.** A step has failed where nothing was sent, or the server refused it; a
+//!   connection that was lost says nothing.
+
+mod promote;
+mod query;
+mod reach;
+mod replay;
+mod writes;
+
+use lifeboat_core::run::{Circumstances, Found, Observed, Outcome, Side, Told};
+use lifeboat_core::runbook::postgres::{On, Postgres};
+use lifeboat_core::runbook::{Binding, Server};
+use reach::{AskError, Reach, Session, Until};
+use std::time::Duration;
+
+/// What a step is done with.
+#[derive(Debug)]
+pub(crate) struct Job<'a> {
+    server: &'a Server,
+    under: &'a Circumstances,
+    /// All is over by then.
+    until: Until,
+}
+
+impl<'a> Job<'a> {
+    fn new(binding: &'a Binding, under: &'a Circumstances) -> Result<Self, NoServer> {
+        let server = binding.server.as_ref().ok_or(NoServer)?;
+        Ok(Self { server, under, until: Until::of(Duration::from_secs(binding.timeout)) })
+    }
+
+    async fn open(&self, on: On) -> Result<Session, AskError> {
+        Reach::new(self.server, on)?.open(self.until).await
+    }
+
+    /// The name under which something about this service is observed: one that a shell takes.
+    fn name(&self, what: &str) -> String {
+        let service = self.server.service.to_ascii_uppercase().replace('-', "_");
+        format!("LIFEBOAT_{service}_{what}")
+    }
+
+    /// What this step observed before under that name.
+    fn before(&self, what: &str) -> Option<&str> {
+        self.under.before.get(&self.name(what)).map(String::as_str)
+    }
+
+    /// What any step observed under that name.
+    fn known(&self, what: &str) -> Option<&str> {
+        self.under.known.get(&self.name(what)).map(String::as_str)
+    }
+}
+
+/// The step is bound to no cluster.
+#[derive(Debug, thiserror::Error)]
+#[error("the step is bound to no PostgreSQL cluster: the run was made by another Lifeboat")]
+pub(crate) struct NoServer;
+
+/// Whether it is done already.
+pub(crate) async fn probe(
+    deed: &Postgres,
+    binding: &Binding,
+    under: &Circumstances,
+) -> Result<Told<Found>, Box<dyn std::error::Error + Send + Sync>> {
+    let job = Job::new(binding, under)?;
+    let told = match deed {
+        Postgres::StopWrites(with) => writes::is_stopped(&job, with).await,
+        Postgres::ResumeWrites(_) => writes::is_resumed(&job).await,
+        Postgres::Promote(with) => promote::is_promoted(&job, with).await,
+        Postgres::Check(_) | Postgres::Sql(_) | Postgres::WaitReplay(_) => return Ok(Found::Unknown.into()),
+    };
+    // What could not be asked is not known, and why is told.
+    Ok(told.unwrap_or_else(|error| printed(Found::Unknown, error.told())))
+}
+
+/// Does it, or undoes it.
+pub(crate) async fn act(
+    deed: &Postgres,
+    side: Side,
+    binding: &Binding,
+    under: &Circumstances,
+) -> Result<Told<Outcome>, Box<dyn std::error::Error + Send + Sync>> {
+    let job = Job::new(binding, under)?;
+    let told = match (side, deed) {
+        (Side::Act, Postgres::StopWrites(with)) => writes::stop(&job, with).await,
+        (Side::Act, Postgres::ResumeWrites(_)) => writes::resume(&job).await,
+        (Side::Undo, Postgres::StopWrites(_) | Postgres::ResumeWrites(_)) => writes::set_back(&job).await,
+        (Side::Act, Postgres::Check(with)) => query::check(&job, with).await,
+        (Side::Act, Postgres::Sql(with)) => query::run(&job, with).await,
+        (Side::Act, Postgres::WaitReplay(with)) => replay::wait(&job, with).await,
+        (Side::Act, Postgres::Promote(with)) => promote::promote(&job, with).await,
+        (Side::Undo, _) => Err(failed("there is no way to undo it")),
+    };
+    Ok(told.unwrap_or_else(Told::from))
+}
+
+/// Why the world is not as the step wants it.
+pub(crate) async fn verify(
+    deed: &Postgres,
+    binding: &Binding,
+    under: &Circumstances,
+) -> Result<Told<Option<String>>, Box<dyn std::error::Error + Send + Sync>> {
+    let job = Job::new(binding, under)?;
+    let told = match deed {
+        Postgres::StopWrites(_) => writes::must_be(&job, false).await,
+        Postgres::ResumeWrites(_) => writes::must_be(&job, true).await,
+        Postgres::Promote(with) => promote::must_be_open(&job, with).await,
+        Postgres::Check(_) | Postgres::Sql(_) | Postgres::WaitReplay(_) => return Ok(None.into()),
+    };
+    Ok(told.unwrap_or_else(|error| Some(error.told()).into()))
+}
+
+/// Certain that nothing was done, or nothing more.
+fn failed(why: impl Into<String>) -> Outcome {
+    Outcome::Failed { why: why.into() }
+}
+
+/// Perhaps something was done.
+fn unknown(why: impl Into<String>) -> Outcome {
+    Outcome::Unknown { why: why.into() }
+}
+
+/// Of what was asked before anything was done.
+fn before(error: AskError) -> Outcome {
+    failed(error.told())
+}
+
+/// Of the first statement that changes something (G2).
+fn sent(error: AskError) -> Outcome {
+    match error.is_refusal() {
+        true => failed(error.told()),
+        false => unknown(error.told()),
+    }
+}
+
+/// Of what came after something was done.
+fn after(error: AskError) -> Outcome {
+    unknown(error.told())
+}
+
+/// With what a person is told.
+fn printed<T>(result: T, output: impl Into<String>) -> Told<T> {
+    Told { result, observed: Observed::new(), output: output.into() }
+}

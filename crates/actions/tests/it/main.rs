@@ -1,0 +1,3 @@
+//! Holds the steps against what they are about.
+
+mod postgres;

@@ -1,0 +1,6 @@
+//! Steps that are about PostgreSQL, on a real primary with a standby.
+
+mod pair;
+mod promoting;
+mod questions;
+mod writes;

@@ -1,0 +1,227 @@
+//! What is done to a PostgreSQL cluster: arguments, classes, and the commands that a person could type.
+//!
+//! The SQL stands here, once: what is shown is what is sent.
+//!
+//! # Invariants
+//! - **P1 shown is sent.** The statements of a step are those of its command, word for word.
+//! - **P2 in doubt, it writes.** A text counts as reading only if each of its statements begins as one that reads,
+//!   and none calls what is known to change something.
+
+mod sql;
+mod steps;
+
+pub use steps::{About, On, Promote, Query, Sql, StopWrites, WaitReplay};
+
+use super::quoted;
+use crate::run::Class;
+use crate::runbook::bind::Server;
+use lifeboat_plan::nearest;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sql::{literal, reads_only};
+
+/// Every action of this family begins so.
+pub(super) const FAMILY: &str = "postgres.";
+
+/// What is done to a PostgreSQL cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "action", content = "with")]
+pub enum Postgres {
+    /// Makes new transactions read-only and ends the sessions that were open.
+    #[serde(rename = "postgres.stop_writes")]
+    StopWrites(StopWrites),
+    /// Lets transactions write again.
+    #[serde(rename = "postgres.resume_writes")]
+    ResumeWrites(About),
+    /// Asks a question that must have the right answer.
+    #[serde(rename = "postgres.check")]
+    Check(Query),
+    /// Runs statements.
+    #[serde(rename = "postgres.sql")]
+    Sql(Sql),
+    /// Waits until a standby has replayed what the primary wrote.
+    #[serde(rename = "postgres.wait_replay")]
+    WaitReplay(WaitReplay),
+    /// Opens a standby for writing.
+    #[serde(rename = "postgres.promote")]
+    Promote(Promote),
+}
+
+/// The names of the actions of this family.
+const ACTIONS: [&str; 6] = [
+    "postgres.stop_writes",
+    "postgres.resume_writes",
+    "postgres.check",
+    "postgres.sql",
+    "postgres.wait_replay",
+    "postgres.promote",
+];
+
+/// What makes transactions read-only, unless they say otherwise.
+pub const READ_ONLY: &str = "default_transaction_read_only";
+
+impl Postgres {
+    /// An action as the plan calls it; or what is wrong with it.
+    pub(super) fn action(name: &str, arguments: &Value) -> Result<Self, String> {
+        if !ACTIONS.contains(&name) {
+            return Err(match nearest(name, ACTIONS) {
+                Some(near) => format!("there is no action `{name}`; did you mean `{near}`?"),
+                None => format!("there is no action `{name}`; there are {}", ACTIONS.join(", ")),
+            });
+        }
+        let form = serde_json::json!({ "action": name, "with": arguments });
+        serde_json::from_value(form).map_err(|error| format!("`{name}`: {error}"))
+    }
+
+    /// What repeating it does, where the plan does not say.
+    pub(super) fn class(&self) -> Class {
+        match self {
+            Self::StopWrites(_) | Self::ResumeWrites(_) => Class::Idempotent,
+            Self::Check(_) | Self::WaitReplay(_) => Class::Read,
+            Self::Sql(sql) if reads_only(&sql.run) => Class::Read,
+            Self::Sql(_) | Self::Promote(_) => Class::Destructive,
+        }
+    }
+
+    /// What its class means for how it is done: a text that reads is run read-only.
+    pub(super) fn classed(&mut self, class: Class) {
+        if let Self::Sql(sql) = self {
+            sql.read_only = class == Class::Read;
+        }
+    }
+
+    pub(super) fn has_probe(&self) -> bool {
+        match self {
+            Self::StopWrites(_) | Self::ResumeWrites(_) | Self::Promote(_) => true,
+            Self::Check(_) | Self::Sql(_) | Self::WaitReplay(_) => false,
+        }
+    }
+
+    pub(super) fn has_verify(&self) -> bool {
+        self.has_probe()
+    }
+
+    pub(super) fn has_undo(&self) -> bool {
+        matches!(self, Self::StopWrites(_) | Self::ResumeWrites(_))
+    }
+
+    pub(super) fn service(&self) -> &str {
+        match self {
+            Self::StopWrites(with) => &with.service,
+            Self::ResumeWrites(with) => &with.service,
+            Self::Check(with) => &with.service,
+            Self::Sql(with) => &with.service,
+            Self::WaitReplay(with) => &with.service,
+            Self::Promote(with) => &with.service,
+        }
+    }
+
+    /// Which of the cluster's servers it is about.
+    #[must_use]
+    pub fn on(&self) -> On {
+        match self {
+            Self::Check(with) => with.on,
+            Self::Sql(with) => with.on,
+            Self::WaitReplay(with) => with.standby,
+            Self::Promote(with) => with.standby,
+            Self::StopWrites(_) | Self::ResumeWrites(_) => On::Primary,
+        }
+    }
+
+    /// Why it cannot be done to that cluster, as the plan knows it.
+    pub(super) fn fits(&self, server: &Server) -> Result<(), String> {
+        let on = self.on();
+        if matches!(self, Self::WaitReplay(_) | Self::Promote(_)) && on == On::Primary {
+            return Err("it is about a standby: write `standby: 1` for the plan's first".to_owned());
+        }
+        match (on, server.address(on)) {
+            (_, Some(_)) => Ok(()),
+            (On::Standby(number), None) => Err(match server.standbys.len() {
+                0 => format!(
+                    "the plan names no standby of `{}`: add how it is reached under `postgres.standbys`",
+                    server.service
+                ),
+                known => {
+                    format!("`{}` has {known} in `postgres.standbys`, and no number {number}", server.service)
+                }
+            }),
+            (On::Primary, None) => Ok(()),
+        }
+    }
+
+    /// The statements that do it, where statements do (P1).
+    #[must_use]
+    pub fn statements(&self) -> Vec<String> {
+        match self {
+            Self::StopWrites(with) => {
+                let mut all = set_read_only("on");
+                all.push(with.end_sessions());
+                all
+            }
+            Self::ResumeWrites(_) => set_back(READ_ONLY),
+            Self::Check(with) => vec![with.query.clone()],
+            Self::Sql(with) => vec![with.run.clone()],
+            Self::WaitReplay(_) => vec![
+                "SELECT pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), pg_last_xact_replay_timestamp()"
+                    .to_owned(),
+            ],
+            Self::Promote(_) => vec!["SELECT pg_promote(true, 60)".to_owned()],
+        }
+    }
+
+    /// What a person could type instead.
+    pub(super) fn command(&self, server: Option<&Server>) -> String {
+        let connection = server.and_then(|server| server.address(self.on())).unwrap_or("…");
+        let begin = match self {
+            Self::Check(_) => "PGOPTIONS='-c default_transaction_read_only=on' ",
+            Self::Sql(sql) if sql.read_only => "PGOPTIONS='-c default_transaction_read_only=on' ",
+            _ => "",
+        };
+        let mut command = format!("{begin}psql {} -v ON_ERROR_STOP=1", quoted(connection));
+        for statement in self.statements() {
+            command += &format!(" -c {}", quoted(&statement));
+        }
+        command
+    }
+}
+
+/// What makes transactions read-only by default, or not; for this server alone, and for later starts of it.
+#[must_use]
+pub fn set_read_only(value: &str) -> Vec<String> {
+    vec![format!("ALTER SYSTEM SET {READ_ONLY} = {value}"), "SELECT pg_reload_conf()".to_owned()]
+}
+
+/// What takes a setting back to what the server's own files say.
+#[must_use]
+pub fn set_back(setting: &str) -> Vec<String> {
+    vec![format!("ALTER SYSTEM RESET {setting}"), "SELECT pg_reload_conf()".to_owned()]
+}
+
+impl StopWrites {
+    /// Ends the sessions of all but us, replication and those that are let be.
+    #[must_use]
+    pub fn end_sessions(&self) -> String {
+        let mut sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                       WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            .to_owned();
+        if !self.allow.is_empty() {
+            let roles: Vec<String> = self.allow.iter().map(|role| literal(role)).collect();
+            sql += &format!(" AND usename NOT IN ({})", roles.join(", "));
+        }
+        sql
+    }
+}
+
+impl Server {
+    /// How one of its servers is reached.
+    #[must_use]
+    pub fn address(&self, on: On) -> Option<&str> {
+        match on {
+            On::Primary => Some(&self.connection),
+            On::Standby(number) => {
+                let at = usize::from(number).checked_sub(1)?;
+                self.standbys.get(at).map(String::as_str)
+            }
+        }
+    }
+}

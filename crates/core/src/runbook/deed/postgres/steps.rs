@@ -1,0 +1,139 @@
+//! The arguments of the steps.
+
+use lifeboat_plan::Interval;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Which of a cluster's servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum On {
+    /// What the plan's `connection` leads to.
+    #[default]
+    Primary,
+    /// A standby, by its place in the plan's list, from 1 on.
+    Standby(u16),
+}
+
+impl On {
+    fn first_standby() -> Self {
+        Self::Standby(1)
+    }
+}
+
+impl Serialize for On {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Primary => serializer.serialize_str("primary"),
+            Self::Standby(number) => serializer.serialize_u16(*number),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for On {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Number(u16),
+            Text(String),
+        }
+        let wanted = "it is `primary`, `standby`, or the number of a standby in the plan's list, from 1 on";
+        let number = match Form::deserialize(deserializer).map_err(|_| serde::de::Error::custom(wanted))? {
+            Form::Number(number) => Some(number),
+            Form::Text(text) if text == "primary" => return Ok(Self::Primary),
+            Form::Text(text) if text == "standby" => Some(1),
+            // A variable is bound as text.
+            Form::Text(text) => text.parse().ok(),
+        };
+        match number {
+            Some(number) if number > 0 => Ok(Self::Standby(number)),
+            _ => Err(serde::de::Error::custom(wanted)),
+        }
+    }
+}
+
+/// Nothing but the service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct About {
+    /// The service.
+    pub service: String,
+}
+
+/// Whose writes are stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct StopWrites {
+    /// The service.
+    pub service: String,
+    /// Roles whose sessions are not ended. Theirs are read-only by default too, and may say otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<String>,
+}
+
+/// A question, and its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Query {
+    /// The service.
+    pub service: String,
+    /// Whom it is put to.
+    #[serde(default)]
+    pub on: On,
+    /// The question: its first value is the answer.
+    pub query: String,
+    /// What the answer must be. Left out, true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<String>,
+}
+
+/// Statements.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Sql {
+    /// The service.
+    pub service: String,
+    /// Where they are run.
+    #[serde(default)]
+    pub on: On,
+    /// The statements: one transaction, unless they say otherwise.
+    pub run: String,
+    /// Whether they may only read; follows from the step's class.
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+/// Which standby must have replayed what, and how soon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct WaitReplay {
+    /// The service.
+    pub service: String,
+    /// Which standby.
+    #[serde(default = "On::first_standby")]
+    pub standby: On,
+    /// How long it may take. Left out, as long as the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Interval>,
+    /// Up to where, as a position in the WAL. Left out, all that the primary had written when it was asked last; and
+    /// if it never answered, all that the standby received.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
+/// Which standby becomes the primary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Promote {
+    /// The service.
+    pub service: String,
+    /// Which standby.
+    #[serde(default = "On::first_standby")]
+    pub standby: On,
+    /// Whether it is opened though the primary takes writes: for a drill.
+    #[serde(default)]
+    pub beside_production: bool,
+    /// What keeps the primary from taking writes, if no step of the run has fenced it and it does not answer: for the
+    /// record, and for whoever agrees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fenced_by: Option<String>,
+}
