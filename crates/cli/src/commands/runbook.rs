@@ -23,12 +23,11 @@ pub enum Command {
 
 /// Arguments of `lifeboat runbook export`.
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false, id = "form", args = ["shell", "html"])]
 pub struct ExportArgs {
     /// The runbook.
     name: String,
     /// As a script for `sh`, which asks before each step.
-    #[arg(long)]
+    #[arg(long, required_unless_present = "html", conflicts_with = "html")]
     shell: bool,
     /// As a page that reads and prints well, in one file.
     #[arg(long)]

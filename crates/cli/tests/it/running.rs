@@ -16,7 +16,7 @@ runbooks:
       region: {description: where to, format: eu-west-1}
       why: {environment: WHY, default: a drill}
     steps:
-      - {name: Look, check: echo looking at {{ region }}}
+      - {name: Look, check: \"echo looking at {{ region }}\"}
       - {id: how, choose: {question: Is the old region down?, options: [{when: it is}, {when: it is not, step: tell}]}}
       - id: switch
         name: Switch
