@@ -1,105 +1,134 @@
 //! Carries steps out: the adapters between a run and the world.
 //!
-//! Each takes a [`Binding`], which holds all that it needs, and says what came of it. What the plan's own commands say
-//! (`probe`, `verify`, `undo`) goes before what an adapter knows by itself.
+//! Each takes a [`Binding`](lifeboat_core::runbook::Binding), which holds all that it needs, and says what came of it.
+//! What the plan's own commands say (`probe`, `verify`, `undo`) goes before what an adapter knows by itself.
 //!
 //! # Invariants
 //! - **A1 in time.** Whatever is begun is over within the step's limit, also if whoever began it has died.
 //! - **A2 certain or unknown.** An act has failed only where it is certain that it did nothing more; anything else that
 //!   is not done is told as not known.
-//! - **A3 no secret leaves.** What is told of a command has the secrets that it was given taken out.
+//! - **A3 no secret leaves.** What is told of a step has the secrets that it was given taken out, and what looks like
+//!   one.
+//! - **A4 all or nothing.** A step whose secrets are not all there begins nothing.
 //!
 //! Deliberately absent: order, repetition, approvals, the journal.
 
 mod postgres;
 mod shell;
+mod task;
+mod telling;
+
+pub use shell::{SuperviseError, supervise};
+pub use task::{Lines, SUPERVISOR_COMMAND, Tools};
 
 use lifeboat_core::port::{Trouble, Work};
 use lifeboat_core::run::{Actions, BoundStep, Circumstances, Found, Outcome, Side, Told};
-use lifeboat_core::runbook::{Binding, Check, Deed};
-use shell::{Commands, Ended};
-use std::future::Future;
+use lifeboat_core::runbook::Deed;
+use std::sync::Arc;
 use std::time::Duration;
+use task::Task;
 
 /// Carries steps out on this machine.
-#[derive(Debug, Default)]
-pub struct Hands {}
+#[derive(Debug)]
+pub struct Hands {
+    tools: Arc<Tools>,
+}
+
+impl Hands {
+    /// With what they need.
+    #[must_use]
+    pub fn new(tools: Tools) -> Self {
+        Self { tools: Arc::new(tools) }
+    }
+}
 
 impl Actions for Hands {
     fn probe(&self, step: &BoundStep, under: Circumstances) -> Work<Told<Found>> {
-        bound(step, async move |binding: Binding| match &binding.probe {
-            Some(probe) => {
-                let (ended, output) = shell::run(&Commands::check(&binding, probe, &under)).await?;
-                let found = match ended {
-                    Ended::Well => Found::Done,
-                    Ended::Badly(_) => Found::NotDone,
-                    Ended::BrokenOff(_) => Found::Unknown,
-                };
-                Ok(Told { output, ..found.into() })
-            }
-            None => match &binding.deed {
-                Deed::Postgres(deed) => postgres::probe(deed, &binding, &under).await,
-                _ => Ok(Found::Unknown.into()),
-            },
+        let task = Task::new(self, step, under);
+        Box::pin(async move {
+            let task = task?;
+            task.told(probe(&task).await)
         })
     }
 
     fn act(&self, step: &BoundStep, side: Side, under: Circumstances) -> Work<Told<Outcome>> {
-        bound(step, async move |binding: Binding| match (side, &binding.deed) {
-            (Side::Undo, deed) => match (&binding.undo, deed) {
-                (Some(undo), _) => shell::act(&Commands::new(&binding, undo, &[], &under)).await,
-                (None, Deed::Postgres(deed)) => postgres::act(deed, side, &binding, &under).await,
-                (None, _) => Ok(Outcome::Failed { why: "there is no way to undo it".to_owned() }.into()),
-            },
-            (Side::Act, Deed::People) => Ok(Outcome::Done.into()),
-            (Side::Act, Deed::Wait { seconds }) => {
-                tokio::time::sleep(Duration::from_secs(*seconds)).await;
-                Ok(Outcome::Done.into())
-            }
-            (Side::Act, Deed::Shell(deed)) => {
-                shell::act(&Commands::new(&binding, &deed.run, &deed.outputs, &under)).await
-            }
-            (Side::Act, Deed::Check(check)) => checked(&binding, check, &under).await,
-            (Side::Act, Deed::Postgres(deed)) => postgres::act(deed, side, &binding, &under).await,
-            (Side::Act, _) => Err("this Lifeboat cannot do that".into()),
+        let task = Task::new(self, step, under);
+        Box::pin(async move {
+            let task = task?;
+            task.told(match (task.missing_secret(), side) {
+                (Some(missing), _) => Ok(Outcome::Failed { why: missing.to_string() }.into()),
+                (None, Side::Act) => act(&task).await,
+                (None, Side::Undo) => undo(&task).await,
+            })
         })
     }
 
     fn verify(&self, step: &BoundStep, under: Circumstances) -> Work<Told<Option<String>>> {
-        bound(step, async move |binding: Binding| {
-            let own = match &binding.deed {
-                Deed::Postgres(deed) => postgres::verify(deed, &binding, &under).await?,
-                _ => None.into(),
-            };
-            let Some(check) = binding.verify.as_ref().filter(|_| own.result.is_none()) else {
-                return Ok(own);
-            };
-            let told = checked(&binding, check, &under).await?;
-            let wrong = match told.result {
-                Outcome::Done => None,
-                Outcome::Failed { why } | Outcome::Unknown { why } => Some(why),
-            };
-            let mut observed = own.observed;
-            observed.extend(told.observed);
-            Ok(Told { result: wrong, observed, output: own.output + &told.output })
+        let task = Task::new(self, step, under);
+        Box::pin(async move {
+            let task = task?;
+            task.told(verify(&task).await)
         })
     }
 }
 
-/// With what the step is bound to; an error if this Lifeboat does not know it.
-fn bound<T, F>(step: &BoundStep, work: impl FnOnce(Binding) -> F + Send + 'static) -> Work<T>
-where
-    F: Future<Output = Result<T, Trouble>> + Send,
-{
-    let binding = serde_json::from_value(step.does.clone());
-    Box::pin(async move { work(binding?).await })
+async fn probe(task: &Task) -> Result<Told<Found>, Trouble> {
+    if let Some(missing) = task.missing_secret() {
+        return Err(missing.into());
+    }
+    if let Some(check) = &task.binding.probe {
+        return shell::probe(task, check).await;
+    }
+    let Task { binding, under, .. } = task;
+    match &binding.deed {
+        Deed::Postgres(deed) => postgres::probe(deed, binding, under).await,
+        _ => Ok(Found::Unknown.into()),
+    }
 }
 
-async fn checked(binding: &Binding, check: &Check, under: &Circumstances) -> Result<Told<Outcome>, Trouble> {
-    let (ended, output) = shell::run(&Commands::check(binding, check, under)).await?;
-    let result = match ended {
-        Ended::Well => Outcome::Done,
-        Ended::Badly(why) | Ended::BrokenOff(why) => Outcome::Failed { why },
+async fn act(task: &Task) -> Result<Told<Outcome>, Trouble> {
+    let Task { binding, under, .. } = task;
+    match &binding.deed {
+        Deed::People => Ok(Outcome::Done.into()),
+        Deed::Wait { seconds } => {
+            tokio::time::sleep(Duration::from_secs(*seconds)).await;
+            Ok(Outcome::Done.into())
+        }
+        Deed::Shell(deed) => shell::deed(task, deed).await,
+        Deed::Check(check) => shell::check(task, check).await,
+        Deed::Postgres(deed) => postgres::act(deed, Side::Act, binding, under).await,
+        _ => Err("this Lifeboat cannot do that".into()),
+    }
+}
+
+async fn undo(task: &Task) -> Result<Told<Outcome>, Trouble> {
+    if let Some(undo) = &task.binding.undo {
+        return shell::act(task, undo, &[]).await;
+    }
+    let Task { binding, under, .. } = task;
+    match &binding.deed {
+        Deed::Postgres(deed) => postgres::act(deed, Side::Undo, binding, under).await,
+        _ => Ok(Outcome::Failed { why: "there is no way to undo it".to_owned() }.into()),
+    }
+}
+
+/// The deed's own way to tell, then the plan's.
+async fn verify(task: &Task) -> Result<Told<Option<String>>, Trouble> {
+    if let Some(missing) = task.missing_secret() {
+        return Err(missing.into());
+    }
+    let Task { binding, under, .. } = task;
+    let told = match &binding.deed {
+        Deed::Postgres(deed) => postgres::verify(deed, binding, under).await?,
+        _ => None.into(),
     };
-    Ok(Told { output, ..result.into() })
+    let Some(check) = task.binding.verify.as_ref().filter(|_| told.result.is_none()) else { return Ok(told) };
+    let checked = shell::check(task, check).await?;
+    let result = match checked.result {
+        Outcome::Done => None,
+        Outcome::Failed { why } | Outcome::Unknown { why } => Some(why),
+    };
+    let mut observed = told.observed;
+    observed.extend(checked.observed);
+    Ok(Told { result, observed, output: told.output + &checked.output })
 }

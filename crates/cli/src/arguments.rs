@@ -73,6 +73,9 @@ pub enum Command {
     Completions(completions::Args),
     /// Print the manual, or write its pages into a directory
     Man(man::Args),
+    /// The process behind the commands of a step
+    #[command(name = lifeboat_actions::SUPERVISOR_COMMAND, hide = true)]
+    StepSupervisor,
 }
 
 impl Command {

@@ -1,3 +1,5 @@
-//! Holds the steps against what they are about.
+//! Carries steps out against a real machine, and looks whether what is promised of them holds.
 
+mod hands;
 mod postgres;
+mod shell;

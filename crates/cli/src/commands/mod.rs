@@ -17,6 +17,7 @@ pub mod run;
 pub mod runbook;
 pub mod serve;
 pub mod status;
+pub mod step_supervisor;
 pub mod stream;
 pub mod vault;
 pub mod view;
@@ -56,6 +57,7 @@ async fn carry_out(settings: &Settings, command: Command, output: &Output) -> an
         Command::Restore(args) => restore::run(settings, args).await,
         Command::Demo(args) => crate::demo::run(&args, output).await,
         Command::Completions(args) => completions::run(settings, &args),
+        Command::StepSupervisor => step_supervisor::run().await,
         Command::Man(args) => man::run(settings, &args),
     }
 }

@@ -15,7 +15,7 @@
 
 mod bind;
 mod caution;
-mod deed;
+pub mod deed;
 mod export;
 #[cfg(test)]
 mod tests;

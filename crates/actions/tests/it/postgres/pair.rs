@@ -1,5 +1,6 @@
 //! A primary, its standby, a plan about both, and a step of it that is carried out as a run does.
 
+use crate::hands::World;
 use lifeboat_actions::Hands;
 use lifeboat_core::run::{Actions, BoundStep, Circumstances, Found, Observed, Outcome, Side, Told};
 use lifeboat_core::runbook::{Wanted, bind};
@@ -75,7 +76,7 @@ pub struct Step {
 impl Step {
     pub fn new(plan: &str) -> Self {
         let step = bound(plan).unwrap_or_else(|problems| panic!("{problems:#?}"));
-        Self { step, observed: Observed::new(), hands: Hands::default() }
+        Self { step, observed: Observed::new(), hands: World::new().hands() }
     }
 
     /// With what other steps observed.

@@ -7,7 +7,7 @@ use crate::output::{Output, Tone, clean};
 use crate::settings::Settings;
 use crate::show;
 use jiff::Timestamp;
-use lifeboat_actions::Hands;
+use lifeboat_actions::{Hands, Tools};
 use lifeboat_core::run::Event;
 use lifeboat_engine::run::{AttendOptions, Attended, CarryOptions, Known, RunId, RunTold, attend};
 use lifeboat_vault::Vault;
@@ -38,9 +38,15 @@ enum ToldView<'a> {
 #[must_use]
 pub(super) fn carry_options(settings: &Settings, vault: &Vault) -> CarryOptions {
     let teller = settings.clone();
+    let output = settings.output.clone();
+    let lines = move |_: &str, line: &str| {
+        if !output.is_json() {
+            output.say(format!("    │ {}", clean(line)));
+        }
+    };
     CarryOptions {
         vault: vault.clone(),
-        actions: Arc::new(Hands::default()),
+        actions: Arc::new(Hands::new(Tools::of_this_process(Arc::new(lines)))),
         actor: actor(),
         observer: Arc::new(move |known, told| tell(&teller, known, &told)),
     }
@@ -94,11 +100,8 @@ fn tell(settings: &Settings, known: &Known, told: &RunTold) {
                 }
             }
         }
-        RunTold::Output(said) => {
-            for text in said.text.lines() {
-                output.say(format!("    │ {text}"));
-            }
-        }
+        // Shown while it was printed.
+        RunTold::Output(_) => {}
         RunTold::Trouble(step, why) => {
             line(output, now, &format!("{}: {}", words::step(known, *step), clean(why)), Tone::Bad);
         }
