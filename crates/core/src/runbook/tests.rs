@@ -32,7 +32,7 @@ const WHOLE: &str = "    variables:
       count: {type: number, default: \"3\", environment: COUNT}
       password: {type: secret, environment: DB_PASSWORD}
     steps:
-      - {id: look, check: echo {{ count }}}
+      - {id: look, check: \"echo {{ count }}\"}
       - {id: decide, choose: {question: Which?, options: [{when: this}, {when: that, step: last}, {when: other, runbook: r}]}}
       - {id: act, needs: [look], shell: \"restore --to {{ moment }} $COUNT\", duration: 10m}
       - {id: web, http.check: {url: \"https://{{ count }}.example/health\", contains: ok}, needs: []}
