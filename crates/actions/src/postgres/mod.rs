@@ -8,6 +8,8 @@
 //! - **G2 a refusal is certain, silence is not.** A step has failed where nothing was sent, or the server refused it; a
 //!   connection that was lost says nothing.
 
+mod fence;
+mod local;
 mod promote;
 mod query;
 mod reach;
@@ -20,10 +22,14 @@ use lifeboat_core::runbook::{Binding, Server};
 use reach::{AskError, Reach, Session, Until};
 use std::time::Duration;
 
+/// A server that does not answer by then is taken to be silent.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// What a step is done with.
 #[derive(Debug)]
 pub(crate) struct Job<'a> {
     server: &'a Server,
+    binding: &'a Binding,
     under: &'a Circumstances,
     /// All is over by then.
     until: Until,
@@ -32,7 +38,7 @@ pub(crate) struct Job<'a> {
 impl<'a> Job<'a> {
     fn new(binding: &'a Binding, under: &'a Circumstances) -> Result<Self, NoServer> {
         let server = binding.server.as_ref().ok_or(NoServer)?;
-        Ok(Self { server, under, until: Until::of(Duration::from_secs(binding.timeout)) })
+        Ok(Self { server, binding, under, until: Until::of(Duration::from_secs(binding.timeout)) })
     }
 
     async fn open(&self, on: On) -> Result<Session, AskError> {
@@ -72,6 +78,7 @@ pub(crate) async fn probe(
         Postgres::StopWrites(with) => writes::is_stopped(&job, with).await,
         Postgres::ResumeWrites(_) => writes::is_resumed(&job).await,
         Postgres::Promote(with) => promote::is_promoted(&job, with).await,
+        Postgres::Fence(with) => fence::is_fenced(&job, with).await,
         Postgres::Check(_) | Postgres::Sql(_) | Postgres::WaitReplay(_) => return Ok(Found::Unknown.into()),
     };
     // What could not be asked is not known, and why is told.
@@ -94,6 +101,8 @@ pub(crate) async fn act(
         (Side::Act, Postgres::Sql(with)) => query::run(&job, with).await,
         (Side::Act, Postgres::WaitReplay(with)) => replay::wait(&job, with).await,
         (Side::Act, Postgres::Promote(with)) => promote::promote(&job, with).await,
+        (Side::Act, Postgres::Fence(with)) => fence::fence(&job, with).await,
+        (Side::Undo, Postgres::Fence(_)) => fence::unfence(&job).await,
         (Side::Undo, _) => Err(failed("there is no way to undo it")),
     };
     Ok(told.unwrap_or_else(Told::from))
@@ -110,6 +119,7 @@ pub(crate) async fn verify(
         Postgres::StopWrites(_) => writes::must_be(&job, false).await,
         Postgres::ResumeWrites(_) => writes::must_be(&job, true).await,
         Postgres::Promote(with) => promote::must_be_open(&job, with).await,
+        Postgres::Fence(_) => fence::must_hold(&job).await,
         Postgres::Check(_) | Postgres::Sql(_) | Postgres::WaitReplay(_) => return Ok(None.into()),
     };
     Ok(told.unwrap_or_else(|error| Some(error.told()).into()))
@@ -141,6 +151,32 @@ fn sent(error: AskError) -> Outcome {
 /// Of what came after something was done.
 fn after(error: AskError) -> Outcome {
     unknown(error.told())
+}
+
+/// The standby that is open, if one is: beside it nothing may write again.
+async fn open_standby(job: &Job<'_>, but: Option<&str>) -> Option<String> {
+    for number in 1..=u16::try_from(job.server.standbys.len()).unwrap_or(u16::MAX) {
+        let reach = Reach::new(job.server, On::Standby(number)).ok()?;
+        let Ok(mut session) = reach.any(job.until.within(LOOK)).await else { continue };
+        let is_open = session.is_in_recovery().await.is_ok_and(|recovering| !recovering);
+        let is_it = session.started().await.ok().as_deref() == but;
+        if is_open && !(is_it && but.is_some()) {
+            return Some(session.at());
+        }
+    }
+    None
+}
+
+/// Why nothing may write again where writes were stopped (law 5), if a standby was opened since.
+async fn must_stay_closed(job: &Job<'_>, but: Option<&str>) -> Result<(), Outcome> {
+    let open = open_standby(job, but).await;
+    match open.or_else(|| job.known("PROMOTED_LSN").map(|_| "a standby that this run promoted".to_owned())) {
+        None => Ok(()),
+        Some(at) => Err(failed(format!(
+            "{at} takes writes by now: with the old primary open beside it there would be two. Bring the old one \
+             back as a standby instead"
+        ))),
+    }
 }
 
 /// With what a person is told.

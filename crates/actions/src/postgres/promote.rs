@@ -119,7 +119,10 @@ async fn may_open(job: &Job<'_>, with: &Promote, system: &str) -> Result<String,
 
 /// Where a primary of that cluster takes writes, if it does.
 async fn writes_there(job: &Job<'_>, host: &Reach, system: &str) -> Result<Option<String>, AskError> {
-    let mut session = host.any(job.until.within(PRIMARY)).await?;
+    let mut session = match host.any(job.until.within(PRIMARY)).await {
+        Err(error) if error.is_fence() => return Ok(None),
+        other => other?,
+    };
     if session.system().await? != system || session.is_in_recovery().await? {
         return Ok(None);
     }

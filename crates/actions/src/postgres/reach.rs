@@ -9,7 +9,7 @@
 
 use lifeboat_base::error_chain;
 use lifeboat_core::runbook::Server;
-use lifeboat_core::runbook::postgres::On;
+use lifeboat_core::runbook::postgres::{NO_LIBRARY, On};
 use lifeboat_postgres::client::{
     ClientError, Connection, Conninfo, ConninfoError, Password, Purpose, Row, TargetSessionAttrs,
 };
@@ -36,6 +36,8 @@ const READ_ONLY_TRANSACTION: &str = "25006";
 const NOT_DURING_RECOVERY: &str = "0A000";
 /// SQLSTATE `insufficient_privilege`: asked after whether the transaction may write at all.
 pub(super) const NOT_PERMITTED: &str = "42501";
+/// SQLSTATE `undefined_file`: a session could not load what it must.
+const UNDEFINED_FILE: &str = "58P01";
 /// A write that changes nothing: whether it may be is asked before who asks, and before rows are looked for.
 const WRITE: &str = "UPDATE pg_catalog.pg_description SET description = description WHERE false";
 
@@ -54,6 +56,8 @@ pub(crate) enum AskError {
     Late { at: String },
     #[error("no server that `{at}` leads to is a primary: all that answer are in recovery")]
     NoPrimary { at: String },
+    #[error("the plan's role at {at} is no superuser, and only one can have it refuse sessions")]
+    NotSuperuser { at: String },
     #[error("the answer of {at} was not understood")]
     Answer { at: String },
 }
@@ -78,6 +82,16 @@ impl AskError {
         match self {
             Self::Client(error) => error.server_error().map(|said| said.code.as_str()),
             _ => None,
+        }
+    }
+
+    /// Whether a server was there, and let no session begin because it is fenced.
+    pub(crate) fn is_fence(&self) -> bool {
+        match self {
+            Self::Client(error) => error
+                .server_error()
+                .is_some_and(|said| said.code == UNDEFINED_FILE && said.message.contains(NO_LIBRARY)),
+            _ => false,
         }
     }
 
@@ -162,6 +176,11 @@ impl Reach {
             on: self.on,
         };
         self.info.hosts().iter().map(one).collect()
+    }
+
+    /// The same, with settings for the session.
+    pub(crate) fn with_options(&self, options: &str) -> Self {
+        Self { info: self.info.clone().with_more_options(options), on: self.on }
     }
 
     /// As what a person is told, or another program.
@@ -280,6 +299,14 @@ impl Session {
                 Ok(is_open)
             }
         }
+    }
+
+    /// Which server this is, among those that run: when it was started.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub(crate) async fn started(&mut self) -> Result<String, AskError> {
+        self.text("SELECT pg_postmaster_start_time()::text").await
     }
 
     /// Which address it has.

@@ -4,7 +4,7 @@
 //! no fence: an application that sets its transactions to write can (`postgres.fence` is one).
 
 use super::reach::{AskError, Session, Until};
-use super::{Job, after, before, failed, printed, sent, unknown};
+use super::{Job, after, before, failed, must_stay_closed, open_standby, printed, sent, unknown};
 use lifeboat_core::run::{Found, Observed, Outcome, Told};
 use lifeboat_core::runbook::postgres::{On, READ_ONLY, StopWrites, set_back as resetting, set_read_only};
 use std::time::Duration;
@@ -92,6 +92,14 @@ pub(super) async fn stop(job: &Job<'_>, with: &StopWrites) -> Result<Told<Outcom
 
 pub(super) async fn resume(job: &Job<'_>) -> Result<Told<Outcome>, Outcome> {
     let mut session = job.open(On::Primary).await.map_err(before)?;
+    let started = session.started().await.map_err(before)?;
+    // The plan's connection may lead to what this run promoted.
+    if let Some(at) = open_standby(job, Some(&started)).await {
+        return Err(failed(format!(
+            "{at} takes writes already; {} beside it would make two primaries",
+            session.at()
+        )));
+    }
     apply(&mut session, &resetting(READ_ONLY)).await?;
     let session = effective(job, "off").await?;
     Ok(printed(Outcome::Done, format!("{}: transactions write again\n", session.at())))
@@ -101,6 +109,9 @@ pub(super) async fn resume(job: &Job<'_>) -> Result<Told<Outcome>, Outcome> {
 pub(super) async fn set_back(job: &Job<'_>) -> Result<Told<Outcome>, Outcome> {
     let was = job.before(PREVIOUS).ok_or_else(|| failed("what the setting was before is not known"))?;
     let was = if was == "on" { "on" } else { "off" };
+    if was == "off" {
+        must_stay_closed(job, None).await?;
+    }
     let mut session = job.open(On::Primary).await.map_err(before)?;
     apply(&mut session, &resetting(READ_ONLY)).await?;
     // What the server's own files say, if that is it; else as it was said here.
@@ -112,7 +123,7 @@ pub(super) async fn set_back(job: &Job<'_>) -> Result<Told<Outcome>, Outcome> {
 }
 
 /// Statements that may be repeated, each for itself: `ALTER SYSTEM` bears no transaction.
-async fn apply(session: &mut Session, statements: &[String]) -> Result<(), Outcome> {
+pub(super) async fn apply(session: &mut Session, statements: &[String]) -> Result<(), Outcome> {
     for (at, statement) in statements.iter().enumerate() {
         let done = session.rows(statement).await;
         done.map_err(|error| if at == 0 { sent(error) } else { after(error) })?;

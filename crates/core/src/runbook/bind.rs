@@ -206,7 +206,7 @@ impl Binder<'_> {
             timeout: timeout.as_secs().max(1),
             deed,
         };
-        let approvals = approvals(step, class);
+        let approvals = approvals(step, class, &binding.deed);
         self.can_be_agreed(approvals)?;
         let rules = Rules {
             class,
@@ -433,11 +433,11 @@ fn class_of(class: StepClass) -> Class {
     }
 }
 
-fn approvals(step: &Step, class: Class) -> u32 {
+fn approvals(step: &Step, class: Class, deed: &Deed) -> u32 {
     step.carry.approvals.unwrap_or(match &step.does {
         Does::Approval(_) => 1,
         Does::Manual(_) | Does::Choose(_) => 0,
-        _ if class == Class::Destructive => APPROVALS,
+        _ if class == Class::Destructive || deed.is_grave() => APPROVALS,
         _ => 0,
     })
 }

@@ -27,6 +27,12 @@ impl Pair {
     pub fn step(&self, step: &str) -> Step {
         Step::new(&plan(&self.primary.conninfo(), &[&self.standby.conninfo()], "", step))
     }
+
+    /// The same, where the plan also knows the primary's data directory.
+    pub fn local_step(&self, step: &str) -> Step {
+        let directory = format!("      dataDirectory: {}\n", self.primary.data_directory().display());
+        Step::new(&plan(&self.primary.conninfo(), &[&self.standby.conninfo()], &directory, step))
+    }
 }
 
 pub fn plan(connection: &str, standbys: &[&str], more: &str, step: &str) -> String {

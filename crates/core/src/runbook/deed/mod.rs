@@ -113,6 +113,11 @@ impl Deed {
         }
     }
 
+    /// Whether it takes production down: people agree to it, though it may be repeated.
+    pub(super) fn is_grave(&self) -> bool {
+        matches!(self, Self::Postgres(Postgres::Fence(_)))
+    }
+
     /// Whether the world can be asked if it was done.
     #[must_use]
     pub fn has_probe(&self) -> bool {

@@ -223,6 +223,14 @@ impl Conninfo {
         self
     }
 
+    /// The same, with these settings for the session beside those that it names (`-c name=value`).
+    #[must_use]
+    pub fn with_more_options(mut self, options: &str) -> Self {
+        let given = self.options.take().map(|given| given + " ").unwrap_or_default();
+        self.options = Some(given + options);
+        self
+    }
+
     /// A `key=value` string that a person could paste, or that fits `primary_conninfo`, without the
     /// password. Paths of password and key files stay: they say where a secret is, not what it is.
     #[must_use]

@@ -10,7 +10,7 @@
 mod sql;
 mod steps;
 
-pub use steps::{About, On, Promote, Query, Sql, StopWrites, WaitReplay};
+pub use steps::{About, Fence, Means, On, Promote, Query, Sql, StopWrites, WaitReplay};
 
 use super::quoted;
 use crate::run::Class;
@@ -45,20 +45,29 @@ pub enum Postgres {
     /// Opens a standby for writing.
     #[serde(rename = "postgres.promote")]
     Promote(Promote),
+    /// Keeps the old primary from writing, and proves it.
+    #[serde(rename = "postgres.fence")]
+    Fence(Fence),
 }
 
 /// The names of the actions of this family.
-const ACTIONS: [&str; 6] = [
+const ACTIONS: [&str; 7] = [
     "postgres.stop_writes",
     "postgres.resume_writes",
     "postgres.check",
     "postgres.sql",
     "postgres.wait_replay",
     "postgres.promote",
+    "postgres.fence",
 ];
 
 /// What makes transactions read-only, unless they say otherwise.
 pub const READ_ONLY: &str = "default_transaction_read_only";
+/// What every session loads before it begins.
+pub const PRELOAD: &str = "session_preload_libraries";
+/// A library that there is not: a session that must load it does not begin. Only a superuser can tell a session to
+/// load nothing.
+pub const NO_LIBRARY: &str = "lifeboat_fenced";
 
 impl Postgres {
     /// An action as the plan calls it; or what is wrong with it.
@@ -76,7 +85,7 @@ impl Postgres {
     /// What repeating it does, where the plan does not say.
     pub(super) fn class(&self) -> Class {
         match self {
-            Self::StopWrites(_) | Self::ResumeWrites(_) => Class::Idempotent,
+            Self::StopWrites(_) | Self::ResumeWrites(_) | Self::Fence(_) => Class::Idempotent,
             Self::Check(_) | Self::WaitReplay(_) => Class::Read,
             Self::Sql(sql) if reads_only(&sql.run) => Class::Read,
             Self::Sql(_) | Self::Promote(_) => Class::Destructive,
@@ -92,7 +101,7 @@ impl Postgres {
 
     pub(super) fn has_probe(&self) -> bool {
         match self {
-            Self::StopWrites(_) | Self::ResumeWrites(_) | Self::Promote(_) => true,
+            Self::StopWrites(_) | Self::ResumeWrites(_) | Self::Promote(_) | Self::Fence(_) => true,
             Self::Check(_) | Self::Sql(_) | Self::WaitReplay(_) => false,
         }
     }
@@ -102,7 +111,7 @@ impl Postgres {
     }
 
     pub(super) fn has_undo(&self) -> bool {
-        matches!(self, Self::StopWrites(_) | Self::ResumeWrites(_))
+        matches!(self, Self::StopWrites(_) | Self::ResumeWrites(_) | Self::Fence(_))
     }
 
     pub(super) fn service(&self) -> &str {
@@ -113,6 +122,7 @@ impl Postgres {
             Self::Sql(with) => &with.service,
             Self::WaitReplay(with) => &with.service,
             Self::Promote(with) => &with.service,
+            Self::Fence(with) => &with.service,
         }
     }
 
@@ -124,7 +134,7 @@ impl Postgres {
             Self::Sql(with) => with.on,
             Self::WaitReplay(with) => with.standby,
             Self::Promote(with) => with.standby,
-            Self::StopWrites(_) | Self::ResumeWrites(_) => On::Primary,
+            Self::StopWrites(_) | Self::ResumeWrites(_) | Self::Fence(_) => On::Primary,
         }
     }
 
@@ -166,11 +176,34 @@ impl Postgres {
                     .to_owned(),
             ],
             Self::Promote(_) => vec!["SELECT pg_promote(true, 60)".to_owned()],
+            Self::Fence(_) => refuse_sessions(),
         }
     }
 
     /// What a person could type instead.
     pub(super) fn command(&self, server: Option<&Server>) -> String {
+        match self {
+            Self::Fence(with) => {
+                with.by.iter().map(|means| self.by_means(means, server)).collect::<Vec<_>>().join(" ||\n")
+            }
+            _ => self.psql(server),
+        }
+    }
+
+    /// How a person fences by these means.
+    fn by_means(&self, means: &Means, server: Option<&Server>) -> String {
+        let directory = || quoted(server.and_then(|server| server.data_directory.as_deref()).unwrap_or("…"));
+        match means {
+            Means::Command(text) => text.clone(),
+            Means::Refuse => self.psql(server),
+            Means::Stop => format!(
+                "(touch {0}/standby.signal && (pg_ctl stop -D {0} -m fast || pg_ctl stop -D {0} -m immediate))",
+                directory()
+            ),
+        }
+    }
+
+    fn psql(&self, server: Option<&Server>) -> String {
         let connection = server.and_then(|server| server.address(self.on())).unwrap_or("…");
         let begin = match self {
             Self::Check(_) => "PGOPTIONS='-c default_transaction_read_only=on' ",
@@ -195,6 +228,18 @@ pub fn set_read_only(value: &str) -> Vec<String> {
 #[must_use]
 pub fn set_back(setting: &str) -> Vec<String> {
     vec![format!("ALTER SYSTEM RESET {setting}"), "SELECT pg_reload_conf()".to_owned()]
+}
+
+/// What has a server refuse every session but one of a superuser that asks for it by name, and ends those that are
+/// open. Nothing of it reaches a standby: it stands in the server's own files.
+#[must_use]
+pub fn refuse_sessions() -> Vec<String> {
+    vec![
+        format!("ALTER SYSTEM SET {READ_ONLY} = on"),
+        format!("ALTER SYSTEM SET {PRELOAD} = {}", literal(NO_LIBRARY)),
+        "SELECT pg_reload_conf()".to_owned(),
+        StopWrites { service: String::new(), allow: Vec::new() }.end_sessions(),
+    ]
 }
 
 impl StopWrites {

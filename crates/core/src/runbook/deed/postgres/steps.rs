@@ -137,3 +137,32 @@ pub struct Promote {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fenced_by: Option<String>,
 }
+
+/// By which means a primary is kept from writing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Means {
+    /// Stops the server in the plan's `dataDirectory`, on this machine.
+    Stop,
+    /// Commands that switch it off, or cut it off; their success is their word for it.
+    Command(String),
+    /// Has the server refuse every session from now on. For superusers.
+    Refuse,
+}
+
+impl Means {
+    fn usual() -> Vec<Self> {
+        vec![Self::Stop, Self::Refuse]
+    }
+}
+
+/// Who is kept from writing, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Fence {
+    /// The service.
+    pub service: String,
+    /// By which means: they are tried in this order until one of them is proven.
+    #[serde(default = "Means::usual")]
+    pub by: Vec<Means>,
+}
