@@ -68,11 +68,11 @@ pub async fn attend(options: AttendOptions, mut stop: watch::Receiver<bool>) {
                     busy.remove(&id);
                     match attended {
                         None => {}
+                        // Said once, however often it is tried.
+                        Some(Attended::Left(why)) if told.get(&id) == Some(&why) => {}
                         Some(Attended::Left(why)) => {
-                            // Said once, however often it is tried.
-                            if told.insert(id.clone(), why.clone()).as_ref() != Some(&why) {
-                                (options.observer)(&id, Attended::Left(why));
-                            }
+                            told.insert(id.clone(), why.clone());
+                            (options.observer)(&id, Attended::Left(why));
                         }
                         Some(ended) => {
                             (options.observer)(&id, ended);

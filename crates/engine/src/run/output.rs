@@ -59,7 +59,10 @@ pub(super) async fn keep(
         chain.append_shared(PIECE_RECORD, data).await?;
     }
     output.whole_bytes = Some(output.text.len());
-    let from = output.text.ceil_char_boundary(output.text.len() - TAIL_BYTES);
+    let mut from = output.text.len() - TAIL_BYTES;
+    while !output.text.is_char_boundary(from) {
+        from += 1;
+    }
     output.text.drain(..from);
     Ok(output)
 }
@@ -67,7 +70,11 @@ pub(super) async fn keep(
 fn pieces(text: &str) -> Vec<&str> {
     let (mut pieces, mut rest) = (Vec::new(), text);
     while !rest.is_empty() {
-        let (piece, behind) = rest.split_at(rest.floor_char_boundary(PIECE_BYTES));
+        let mut to = rest.len().min(PIECE_BYTES);
+        while !rest.is_char_boundary(to) {
+            to -= 1;
+        }
+        let (piece, behind) = rest.split_at(to);
         pieces.push(piece);
         rest = behind;
     }
@@ -90,6 +97,20 @@ pub async fn output(vault: &Vault, id: &RunId, step: StepNumber) -> Result<Strin
             {
                 text.push_str(&piece.text);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_letters_and_nothing_of_it_is_lost() {
+        for text in [String::new(), "x".repeat(PIECE_BYTES), "aé€🙂".repeat(PIECE_BYTES / 5)] {
+            let pieces = pieces(&text);
+            assert_eq!(pieces.concat(), text);
+            assert!(pieces.iter().all(|piece| (1..=PIECE_BYTES).contains(&piece.len())));
         }
     }
 }
