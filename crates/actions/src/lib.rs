@@ -79,16 +79,14 @@ async fn probe(task: &Task) -> Result<Told<Found>, Trouble> {
     if let Some(check) = &task.binding.probe {
         return shell::probe(task, check).await;
     }
-    let Task { binding, under, .. } = task;
-    match &binding.deed {
-        Deed::Postgres(deed) => postgres::probe(deed, binding, under).await,
+    match &task.binding.deed {
+        Deed::Postgres(deed) => postgres::probe(deed, task).await,
         _ => Ok(Found::Unknown.into()),
     }
 }
 
 async fn act(task: &Task) -> Result<Told<Outcome>, Trouble> {
-    let Task { binding, under, .. } = task;
-    match &binding.deed {
+    match &task.binding.deed {
         Deed::People => Ok(Outcome::Done.into()),
         Deed::Wait { seconds } => {
             tokio::time::sleep(Duration::from_secs(*seconds)).await;
@@ -96,7 +94,7 @@ async fn act(task: &Task) -> Result<Told<Outcome>, Trouble> {
         }
         Deed::Shell(deed) => shell::deed(task, deed).await,
         Deed::Check(check) => shell::check(task, check).await,
-        Deed::Postgres(deed) => postgres::act(deed, Side::Act, binding, under).await,
+        Deed::Postgres(deed) => postgres::act(deed, Side::Act, task).await,
         _ => Err("this Lifeboat cannot do that".into()),
     }
 }
@@ -105,9 +103,8 @@ async fn undo(task: &Task) -> Result<Told<Outcome>, Trouble> {
     if let Some(undo) = &task.binding.undo {
         return shell::act(task, undo, &[]).await;
     }
-    let Task { binding, under, .. } = task;
-    match &binding.deed {
-        Deed::Postgres(deed) => postgres::act(deed, Side::Undo, binding, under).await,
+    match &task.binding.deed {
+        Deed::Postgres(deed) => postgres::act(deed, Side::Undo, task).await,
         _ => Ok(Outcome::Failed { why: "there is no way to undo it".to_owned() }.into()),
     }
 }
@@ -117,9 +114,8 @@ async fn verify(task: &Task) -> Result<Told<Option<String>>, Trouble> {
     if let Some(missing) = task.missing_secret() {
         return Err(missing.into());
     }
-    let Task { binding, under, .. } = task;
-    let told = match &binding.deed {
-        Deed::Postgres(deed) => postgres::verify(deed, binding, under).await?,
+    let told = match &task.binding.deed {
+        Deed::Postgres(deed) => postgres::verify(deed, task).await?,
         _ => None.into(),
     };
     let Some(check) = task.binding.verify.as_ref().filter(|_| told.result.is_none()) else { return Ok(told) };

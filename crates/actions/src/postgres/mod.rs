@@ -16,9 +16,10 @@ mod reach;
 mod replay;
 mod writes;
 
+use crate::task::Task;
 use lifeboat_core::run::{Circumstances, Found, Observed, Outcome, Side, Told};
+use lifeboat_core::runbook::Server;
 use lifeboat_core::runbook::postgres::{On, Postgres};
-use lifeboat_core::runbook::{Binding, Server};
 use reach::{AskError, Reach, Session, Until};
 use std::time::Duration;
 
@@ -29,16 +30,17 @@ const LOOK: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Job<'a> {
     server: &'a Server,
-    binding: &'a Binding,
+    task: &'a Task,
     under: &'a Circumstances,
     /// All is over by then.
     until: Until,
 }
 
 impl<'a> Job<'a> {
-    fn new(binding: &'a Binding, under: &'a Circumstances) -> Result<Self, NoServer> {
+    fn new(task: &'a Task) -> Result<Self, NoServer> {
+        let Task { binding, under, .. } = task;
         let server = binding.server.as_ref().ok_or(NoServer)?;
-        Ok(Self { server, binding, under, until: Until::of(Duration::from_secs(binding.timeout)) })
+        Ok(Self { server, task, under, until: Until::of(Duration::from_secs(binding.timeout)) })
     }
 
     async fn open(&self, on: On) -> Result<Session, AskError> {
@@ -70,10 +72,9 @@ pub(crate) struct NoServer;
 /// Whether it is done already.
 pub(crate) async fn probe(
     deed: &Postgres,
-    binding: &Binding,
-    under: &Circumstances,
+    task: &Task,
 ) -> Result<Told<Found>, Box<dyn std::error::Error + Send + Sync>> {
-    let job = Job::new(binding, under)?;
+    let job = Job::new(task)?;
     let told = match deed {
         Postgres::StopWrites(with) => writes::is_stopped(&job, with).await,
         Postgres::ResumeWrites(_) => writes::is_resumed(&job).await,
@@ -89,10 +90,9 @@ pub(crate) async fn probe(
 pub(crate) async fn act(
     deed: &Postgres,
     side: Side,
-    binding: &Binding,
-    under: &Circumstances,
+    task: &Task,
 ) -> Result<Told<Outcome>, Box<dyn std::error::Error + Send + Sync>> {
-    let job = Job::new(binding, under)?;
+    let job = Job::new(task)?;
     let told = match (side, deed) {
         (Side::Act, Postgres::StopWrites(with)) => writes::stop(&job, with).await,
         (Side::Act, Postgres::ResumeWrites(_)) => writes::resume(&job).await,
@@ -111,10 +111,9 @@ pub(crate) async fn act(
 /// Why the world is not as the step wants it.
 pub(crate) async fn verify(
     deed: &Postgres,
-    binding: &Binding,
-    under: &Circumstances,
+    task: &Task,
 ) -> Result<Told<Option<String>>, Box<dyn std::error::Error + Send + Sync>> {
-    let job = Job::new(binding, under)?;
+    let job = Job::new(task)?;
     let told = match deed {
         Postgres::StopWrites(_) => writes::must_be(&job, false).await,
         Postgres::ResumeWrites(_) => writes::must_be(&job, true).await,

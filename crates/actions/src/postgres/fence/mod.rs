@@ -15,7 +15,7 @@ use super::local::Local;
 use super::promote::FENCED;
 use super::reach::{AskError, Reach};
 use super::{Job, LOOK, failed, must_stay_closed, printed, unknown};
-use crate::shell::{self, Commands};
+use crate::shell;
 use lifeboat_base::error_chain;
 use lifeboat_core::run::{Found, Observed, Outcome, Told};
 use lifeboat_core::runbook::postgres::{Fence, Means, On};
@@ -168,7 +168,7 @@ async fn stop(job: &Job<'_>, observed: &mut Observed) -> Result<String, String> 
 
 /// Has the plan's own commands do it.
 async fn command(job: &Job<'_>, commands: &str, text: &mut String) -> Result<String, String> {
-    let told = shell::act(&Commands::new(job.binding, commands, &[], job.under)).await;
+    let told = shell::act(job.task, commands, &[]).await;
     let told = told.map_err(|error| error.to_string())?;
     text.push_str(&told.output);
     match told.result {
