@@ -214,13 +214,11 @@ impl<'a> Walk<'a> {
         self.one_beside(schema, &entries, node, path);
         let properties = schema.get("properties").and_then(Json::as_object);
         let others = schema.get("additionalProperties");
-        let names: Vec<&str> = properties.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-        // A key that is there already is not what was meant by an unknown one.
-        let present: BTreeSet<&str> = entries.iter().map(|(key, ..)| *key).collect();
-        let free: Vec<&str> = names.iter().copied().filter(|name| !present.contains(name)).collect();
         // Keys that are there under a wrong name are not reported as missing besides.
         let mut meant: BTreeSet<&str> = BTreeSet::new();
         let mut object = serde_json::Map::new();
+        // Put together for the first unknown key.
+        let mut named: Option<(Vec<&str>, Vec<&str>)> = None;
         for (key, key_node, value) in &entries {
             let below = join(path, key);
             let known = properties.and_then(|properties| properties.get(*key));
@@ -229,7 +227,16 @@ impl<'a> Walk<'a> {
                     object.insert((*key).to_owned(), self.value(schema, value, &below));
                 }
                 (None, Some(Json::Bool(false))) => {
-                    meant.extend(self.unknown_key(key, key_node, &names, &free, &below));
+                    let (names, free) = named.get_or_insert_with(|| {
+                        let names: Vec<&str> =
+                            properties.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+                        // A key that is there already is not what was meant by an unknown one.
+                        let present: BTreeSet<&str> = entries.iter().map(|(key, ..)| *key).collect();
+                        let free: Vec<&str> =
+                            names.iter().copied().filter(|name| !present.contains(name)).collect();
+                        (names, free)
+                    });
+                    meant.extend(self.unknown_key(key, key_node, names, free, &below));
                 }
                 (None, schema_of_others) => {
                     self.key_format(schema, key, key_node, &below);

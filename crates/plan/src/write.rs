@@ -233,7 +233,7 @@ impl Writer {
     /// The entries of a mapping; the first stands behind `lead`, if there is one: `- `.
     fn map(&mut self, map: &Map<String, Value>, way: &str, indent: usize, mut lead: Option<String>) {
         let mut entries: Vec<_> = map.iter().collect();
-        entries.sort_by(|(a, _), (b, _)| rank(a).cmp(&rank(b)));
+        entries.sort_by_cached_key(|(key, _)| rank(key));
         for (key, value) in entries {
             let below = tree::join(way, key);
             let start = lead.take().unwrap_or_else(|| " ".repeat(indent));

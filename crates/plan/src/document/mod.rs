@@ -19,6 +19,8 @@ mod tests;
 
 pub use text::{Place, Text};
 
+use std::sync::OnceLock;
+
 /// The largest document that is read.
 pub const MAX_DOCUMENT_BYTES: usize = 1 << 20;
 /// The most blocks that are read of one document.
@@ -57,6 +59,16 @@ pub struct Section {
     pub end: usize,
     /// The last line that belongs to it, what stands in its subsections included.
     pub last_line: u32,
+    /// Its titles, once somebody has asked for them.
+    titles: OnceLock<String>,
+}
+
+impl Section {
+    /// A section that ends where it begins.
+    pub(crate) fn new(title: Text, level: u8, parent: Option<usize>) -> Self {
+        let last_line = if level == 0 { 0 } else { title.whole().line };
+        Self { title, level, parent, end: 0, last_line, titles: OnceLock::new() }
+    }
 }
 
 /// One block.
@@ -190,7 +202,11 @@ impl Document {
     /// The titles of a section and those around it, innermost first, in small letters; without the one that the whole
     /// document stands under.
     #[must_use]
-    pub fn titles(&self, section: usize) -> String {
+    pub fn titles(&self, section: usize) -> &str {
+        self.sections[section].titles.get_or_init(|| self.titles_of(section))
+    }
+
+    fn titles_of(&self, section: usize) -> String {
         let is_whole = |at: &usize| {
             *at == 1 && self.sections[1].level == 1 && self.sections[1].end == self.sections.len()
         };

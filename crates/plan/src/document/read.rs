@@ -100,7 +100,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(source: &'a str) -> Self {
-        let root = Section { title: Text::default(), level: 0, parent: None, end: 0, last_line: 0 };
+        let root = Section::new(Text::default(), 0, None);
         let document = Document {
             sections: vec![root],
             blocks: Vec::new(),
@@ -264,8 +264,7 @@ impl<'a> Reader<'a> {
         while parent != ROOT && self.document.sections[parent].level >= level {
             parent = self.document.sections[parent].parent.unwrap_or(ROOT);
         }
-        let last_line = text.whole().line;
-        self.document.sections.push(Section { title: text, level, parent: Some(parent), end: 0, last_line });
+        self.document.sections.push(Section::new(text, level, Some(parent)));
     }
 
     fn end(&mut self, tag: TagEnd, range: Range<usize>) {

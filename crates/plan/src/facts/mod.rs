@@ -41,8 +41,42 @@ pub struct Facts<'a> {
     pub snippets: Vec<Snippet>,
     /// When the document was reviewed and will be.
     pub reviews: Vec<ReviewDate>,
-    /// The lines in small letters.
-    small: Vec<String>,
+    /// The document in small letters.
+    small: Small,
+}
+
+/// A document's lines in small letters, as one text, in which a word is found faster than line by line.
+#[derive(Debug, Clone)]
+struct Small {
+    text: String,
+    /// Where each line begins, and the end.
+    starts: Vec<usize>,
+}
+
+impl Small {
+    fn of(lines: &[String]) -> Self {
+        let mut text = String::with_capacity(lines.iter().map(|line| line.len() + 1).sum());
+        let mut starts = vec![0];
+        for line in lines {
+            if line.is_ascii() {
+                text.push_str(line);
+                let from = starts.last().copied().unwrap_or_default();
+                text[from..].make_ascii_lowercase();
+            } else {
+                text.push_str(&line.to_lowercase());
+            }
+            text.push('\n');
+            starts.push(text.len());
+        }
+        Self { text, starts }
+    }
+
+    /// The lines `first..=last`, counted from 1, with their ends.
+    fn between(&self, first: u32, last: u32) -> &str {
+        let at =
+            |line: u32| self.starts.get(line as usize).or(self.starts.last()).copied().unwrap_or_default();
+        if last < first { "" } else { &self.text[at(first.saturating_sub(1))..at(last)] }
+    }
 }
 
 impl<'a> Facts<'a> {
@@ -56,7 +90,7 @@ impl<'a> Facts<'a> {
             retentions: backups::retentions(document, &statements),
             snippets: commands::find(document),
             reviews: dates::reviews(&statements),
-            small: document.lines.iter().map(|line| line.to_lowercase()).collect(),
+            small: Small::of(&document.lines),
             statements,
             document,
         }
@@ -64,37 +98,31 @@ impl<'a> Facts<'a> {
 
     /// The lines of a section and its subsections, in small letters, with their numbers.
     pub fn lines(&self, section: usize) -> impl Iterator<Item = (u32, &str)> {
-        let of = &self.document.sections[section];
-        let first = if section == ROOT { 1 } else { of.title.whole().line };
-        self.lines_between(first, of.last_line)
+        let (first, last) = self.extent(section);
+        self.lines_between(first, last)
     }
 
     /// The lines `first..=last`, in small letters.
     pub fn lines_between(&self, first: u32, last: u32) -> impl Iterator<Item = (u32, &str)> {
-        let count = (last.saturating_sub(first) + 1) as usize;
-        let lines = self.small.iter().skip(first.saturating_sub(1) as usize).take(count);
-        (first..).zip(lines.map(String::as_str))
+        (first..).zip(self.small.between(first, last).split_terminator('\n'))
+    }
+
+    /// The first and the last line of a section and its subsections.
+    fn extent(&self, section: usize) -> (u32, u32) {
+        let of = &self.document.sections[section];
+        (if section == ROOT { 1 } else { of.title.whole().line }, of.last_line)
     }
 
     /// Whether a section says any of the words, which are in small letters.
     #[must_use]
     pub fn says(&self, section: usize, words: &[&str]) -> bool {
-        self.lines(section).any(|(_, line)| words.iter().any(|word| line.contains(word)))
+        let (first, last) = self.extent(section);
+        let text = self.small.between(first, last).as_bytes();
+        words.iter().any(|word| memchr::memmem::find(text, word.as_bytes()).is_some())
     }
 
     /// The snippets of a procedure, in order.
     pub fn snippets_of(&self, procedure: usize) -> impl Iterator<Item = &Snippet> {
         self.snippets.iter().filter(move |snippet| snippet.procedure == procedure)
-    }
-
-    /// The procedures that have commands, in order.
-    #[must_use]
-    pub fn procedures(&self) -> Vec<usize> {
-        let mut procedures: Vec<usize> =
-            self.snippets.iter().filter(|snippet| !snippet.inline).map(|snippet| snippet.procedure).collect();
-        procedures.dedup();
-        procedures.sort_unstable();
-        procedures.dedup();
-        procedures
     }
 }

@@ -18,7 +18,8 @@ const LEVEL: u8 = 3;
 pub(super) fn document(source: &str, root: &Node) -> (Document, Vec<(String, usize)>) {
     let lines: Vec<String> = source.lines().map(str::to_owned).collect();
     let end = number(lines.len());
-    let whole = Section { title: Text::default(), level: 0, parent: None, end: 1, last_line: end };
+    let mut whole = Section::new(Text::default(), 0, None);
+    whole.last_line = end;
     let mut document = Document {
         sections: vec![whole],
         blocks: Vec::new(),
@@ -39,13 +40,10 @@ pub(super) fn document(source: &str, root: &Node) -> (Document, Vec<(String, usi
         let name = key.text().unwrap_or_default();
         let last_line = runbooks.get(at + 1).map_or(behind, |(next, _)| next.mark.line.saturating_sub(1));
         let section = document.sections.len();
-        document.sections.push(Section {
-            title: title(root, key, name, runbook),
-            level: LEVEL,
-            parent: Some(ROOT),
-            end: section + 1,
-            last_line: last_line.max(key.mark.line),
-        });
+        let mut of_runbook = Section::new(title(root, key, name, runbook), LEVEL, Some(ROOT));
+        of_runbook.end = section + 1;
+        of_runbook.last_line = last_line.max(key.mark.line);
+        document.sections.push(of_runbook);
         named.push((name.to_owned(), section));
         let steps = runbook.get("steps").map_or(&[][..], items);
         for (number, step) in (1..).zip(steps) {

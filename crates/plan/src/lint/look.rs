@@ -2,10 +2,12 @@
 
 use super::Context;
 use crate::document::Place;
+use crate::facts::Facts;
 use crate::facts::commands::Snippet;
 use crate::facts::procedures::{self, Peril};
 use crate::shell::{Command, Direction};
 use crate::tools;
+use std::collections::BTreeMap;
 
 /// A command with the snippet that it stands in.
 pub(super) type At<'a> = (&'a Snippet, &'a Command);
@@ -17,20 +19,21 @@ pub(super) fn each<'a>(context: &Context<'a>) -> impl Iterator<Item = At<'a>> {
 }
 
 /// The commands of each procedure that has any in fences, in the order in which they would be typed.
-pub(super) fn procedures<'a>(context: &Context<'a>) -> Vec<(usize, Vec<At<'a>>)> {
-    let of = |procedure: usize| {
-        let snippets = context
-            .facts
-            .snippets
-            .iter()
-            .filter(move |snippet| snippet.procedure == procedure && !snippet.inline);
-        let mut commands: Vec<At<'a>> = snippets
-            .flat_map(|snippet| snippet.script.commands.iter().map(move |command| (snippet, command)))
-            .collect();
+pub(super) fn procedures<'c, 'a>(context: &'c Context<'a>) -> impl Iterator<Item = (usize, &'c [At<'a>])> {
+    context.procedures.iter().map(|(procedure, commands)| (*procedure, commands.as_slice()))
+}
+
+/// The same, found in a document.
+pub(super) fn by_procedure<'a>(facts: &'a Facts<'a>) -> Vec<(usize, Vec<At<'a>>)> {
+    let mut procedures: BTreeMap<usize, Vec<At<'a>>> = BTreeMap::new();
+    for snippet in facts.snippets.iter().filter(|snippet| !snippet.inline) {
+        let commands = procedures.entry(snippet.procedure).or_default();
+        commands.extend(snippet.script.commands.iter().map(|command| (snippet, command)));
+    }
+    for commands in procedures.values_mut() {
         commands.sort_by_key(|(snippet, command)| (snippet.block, command.line));
-        (procedure, commands)
-    };
-    context.facts.procedures().into_iter().map(of).collect()
+    }
+    procedures.into_iter().collect()
 }
 
 /// The tool and its subcommands: `kubectl rollout restart`.

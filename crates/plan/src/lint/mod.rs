@@ -114,6 +114,15 @@ pub(crate) struct Context<'a> {
     pub document: &'a Document,
     pub today: Date,
     pub files: Option<&'a dyn Fn(&str) -> bool>,
+    /// The commands of each procedure, as they would be typed.
+    pub procedures: Vec<(usize, Vec<look::At<'a>>)>,
+}
+
+impl<'a> Context<'a> {
+    fn of(facts: &'a Facts<'a>, options: &Options<'a>) -> Self {
+        let procedures = look::by_procedure(facts);
+        Self { facts, document: facts.document, today: options.today, files: options.files, procedures }
+    }
 }
 
 /// What a rule found.
@@ -219,7 +228,7 @@ pub fn rule(code: &str) -> Option<&'static Rule> {
 pub fn markdown(source: &str, options: &Options<'_>) -> Vec<Finding> {
     let document = Document::read(source);
     let facts = Facts::of(&document);
-    let context = Context { facts: &facts, document: &document, today: options.today, files: options.files };
+    let context = Context::of(&facts, options);
     let mut findings = Vec::new();
     for rule in rules() {
         let mut found = Vec::new();

@@ -122,7 +122,7 @@ fn runbooks(source: &str, plan: &Plan, root: &Node, options: &Options<'_>) -> Ve
     let (document, sections) = from_plan::document(source, root);
     let mut facts = Facts::of(&document);
     facts.objectives = objectives(plan, source, &sections);
-    let context = Context { facts: &facts, document: &document, today: options.today, files: options.files };
+    let context = Context::of(&facts, options);
     let mut findings = Vec::new();
     for rule in rules().filter(|rule| !OWN.contains(&rule.code)) {
         let mut found = Vec::new();

@@ -143,7 +143,7 @@ fn backup_inside_the_database(context: &Context<'_>, found: &mut Vec<Found>) {
         "az storage",
     ];
     for (procedure, commands) in procedures(context) {
-        for at in commands {
+        for at in commands.iter().copied() {
             let (snippet, command) = at;
             let mut around = std::iter::successors(command.inside, |inside| {
                 snippet.script.commands.get(*inside).and_then(|outer| outer.inside)
@@ -308,7 +308,7 @@ fn writes_go_on(context: &Context<'_>, found: &mut Vec<Found>) {
         "停止",
     ];
     for (procedure, commands) in procedures(context) {
-        for at in commands {
+        for at in commands.iter().copied() {
             let (snippet, command) = at;
             let managed = command.name() == "gcloud";
             let Some(target) = loaded_into(at).filter(|_| !managed) else { continue };

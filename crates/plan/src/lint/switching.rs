@@ -135,6 +135,9 @@ fn traffic_before_check(context: &Context<'_>, found: &mut Vec<Found>) {
     }
 }
 
+/// So many changes of names are looked up in the document.
+const MOST: usize = 50;
+
 fn dns_change_unseen(context: &Context<'_>, found: &mut Vec<Found>) {
     let mut seen: Vec<&str> = Vec::new();
     for (snippet, command) in
@@ -144,6 +147,9 @@ fn dns_change_unseen(context: &Context<'_>, found: &mut Vec<Found>) {
         else {
             continue;
         };
+        if seen.len() >= MOST {
+            return;
+        }
         let name = file.rsplit('/').next().unwrap_or(file);
         let small = name.to_lowercase();
         let mentions = context.facts.lines(ROOT).filter(|(_, line)| line.contains(&small)).count();

@@ -294,7 +294,7 @@ fn never_pointed_at(context: &Context<'_>, found: &mut Vec<Found>) {
         "umstellen",
     ];
     for (procedure, commands) in procedures(context) {
-        for (snippet, command) in &commands {
+        for (snippet, command) in commands {
             let verb = verb(command);
             let made = if verb.starts_with("aws rds restore-db") {
                 command
