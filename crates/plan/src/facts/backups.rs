@@ -164,7 +164,7 @@ pub fn schedules(document: &Document, statements: &[Statement]) -> Vec<Schedule>
         // The heading of a column in a table of backups.
         let headed =
             matches!(group.trim(), "when" | "schedule" | "wann" | "uhrzeit" | "cuándo" | "horario" | "quand")
-                && is_about_backups(&titles);
+                && is_about_backups(titles);
         let keyed = keyed || headed;
         // A sentence that merely says "daily" counts where it also says what is copied.
         let own_title = document.sections[statement.section].title.plain().to_lowercase();

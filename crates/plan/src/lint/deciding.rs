@@ -87,7 +87,7 @@ fn decision_without_criterion(context: &Context<'_>, found: &mut Vec<Found>) {
         let is_step = matches!(statement.form, Form::Item { .. } | Form::Fence);
         if !is_step
             || any(
-                &titles,
+                titles,
                 &["checklist", "communication", "improvement", "post-incident", "template", "review"],
             )
         {
@@ -121,9 +121,7 @@ fn edited_by_hand(context: &Context<'_>, found: &mut Vec<Found>) {
             || command.name() == "crontab" && command.has("-e");
         let titles = context.document.titles(snippet.section);
         let edits = editor || verb(command).starts_with("kubectl edit");
-        if edits
-            && !is_reference(context, snippet.section)
-            && !any(&titles, &["setup", "install", "configur"])
+        if edits && !is_reference(context, snippet.section) && !any(titles, &["setup", "install", "configur"])
         {
             let message = format!(
                 "`{}` opens an editor, and what is to be changed is not written",
@@ -177,7 +175,7 @@ fn answer_not_known(context: &Context<'_>, found: &mut Vec<Found>) {
         let place = snippet.whole(command);
         let titles = context.document.titles(snippet.section);
         let last = command.words.iter().map(|word| snippet.place(word).line).max().unwrap_or(place.line);
-        let of_backup = is_about_backups(&titles) && !any(&titles, &["restor", "recover"]);
+        let of_backup = is_about_backups(titles) && !any(titles, &["restor", "recover"]);
         if counts(&text) && !of_backup && !is_reference(context, snippet.section) && !known(place.line, last)
         {
             tell(place);

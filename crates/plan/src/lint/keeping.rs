@@ -85,7 +85,7 @@ fn backups_within_reach(context: &Context<'_>, found: &mut Vec<Found>) {
         "不可變",
     ];
     let document = context.document;
-    let is_plan = context.facts.statements.iter().any(|of| is_about_backups(&document.titles(of.section)));
+    let is_plan = context.facts.statements.iter().any(|of| is_about_backups(document.titles(of.section)));
     if !is_plan || context.facts.says(ROOT, &APART) {
         return;
     }
@@ -95,7 +95,7 @@ fn backups_within_reach(context: &Context<'_>, found: &mut Vec<Found>) {
         (2..=7).contains(&document.sections[*section].level)
             && perils(document, *section).contains(&Peril::Breach)
             && any(&own, &BREACH)
-            && !any(&titles, &["test", "drill", "contact", "preventive", "compliance", "training"])
+            && !any(titles, &["test", "drill", "contact", "preventive", "compliance", "training"])
     });
     if let Some(section) = breach {
         let message = "the plan reckons with an intruder, and no backup is said to be out of their reach";
@@ -137,7 +137,7 @@ fn two_databases(context: &Context<'_>, found: &mut Vec<Found>) {
     let mut pod = None;
     let mut managed = None;
     for (section, commands) in terminals(context) {
-        if any(&context.document.titles(section), &["test", "drill", "staging"]) {
+        if any(context.document.titles(section), &["test", "drill", "staging"]) {
             continue;
         }
         for at in commands {
@@ -229,7 +229,7 @@ fn kept_and_never_restored(context: &Context<'_>, found: &mut Vec<Found>) {
             "contents",
             "validation",
         ];
-        if is_about_backups(&titles) || any(&titles, &other) {
+        if is_about_backups(titles) || any(titles, &other) {
             continue;
         }
         let of = &document.sections[section];
@@ -243,7 +243,7 @@ fn kept_and_never_restored(context: &Context<'_>, found: &mut Vec<Found>) {
         .facts
         .snippets
         .iter()
-        .any(|snippet| !snippet.inline && !is_about_backups(&document.titles(snippet.section)));
+        .any(|snippet| !snippet.inline && !is_about_backups(document.titles(snippet.section)));
     if !any_commands {
         return;
     }
@@ -255,7 +255,7 @@ fn kept_and_never_restored(context: &Context<'_>, found: &mut Vec<Found>) {
             // Where a backup lies is not what is backed up.
             let is_place = any(&statement.key_text(), &["storage", "location", "destination", "stored"])
                 && !any(&statement.key_text(), kept);
-            let about = is_about_backups(&document.titles(statement.section)) && !is_place;
+            let about = is_about_backups(document.titles(statement.section)) && !is_place;
             (about && (any(&text, kept) || any(&own, kept))).then(|| statement.place())
         });
         let place = place.or_else(|| titled(context, kept));
@@ -280,7 +280,7 @@ fn titled(context: &Context<'_>, words: &[&str]) -> Option<Place> {
     let document = context.document;
     let section = (1..document.sections.len()).find(|section| {
         let own = document.sections[*section].title.plain().to_lowercase();
-        any(&own, words) && is_about_backups(&document.titles(*section))
+        any(&own, words) && is_about_backups(document.titles(*section))
     })?;
     Some(heading(context, section))
 }
@@ -322,7 +322,7 @@ fn key_not_named(context: &Context<'_>, found: &mut Vec<Found>) {
     }
     let encrypted = context.facts.statements.iter().find(|statement| {
         let text = statement.whole().to_lowercase();
-        is_about_backups(&document.titles(statement.section))
+        is_about_backups(document.titles(statement.section))
             && any(&text, &["encrypt", "verschlüssel", "加密", "chiffr", "cifrad"])
             && !any(&text, &SELF)
             && any(&text, &["dump", "backup", "archive", "snapshot", "format", "copy", "sicherung"])

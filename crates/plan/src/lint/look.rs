@@ -247,7 +247,7 @@ pub(super) fn lines_after<'a>(
 /// Whether a section only lists commands to look up.
 pub(super) fn is_reference(context: &Context<'_>, section: usize) -> bool {
     any(
-        &context.document.titles(section),
+        context.document.titles(section),
         &[
             "reference",
             "useful command",

@@ -165,7 +165,7 @@ fn carried_on(context: &Context<'_>, schedule: &Schedule, objective: &Objective)
 fn promises_log(context: &Context<'_>) -> Option<(u32, &'static str)> {
     context.facts.statements.iter().find_map(|statement| {
         let titles = context.document.titles(statement.section);
-        let says = backups::is_about_backups(&titles) && backups::speaks_of_logs(&statement.whole());
+        let says = backups::is_about_backups(titles) && backups::speaks_of_logs(&statement.whole());
         says.then(|| (statement.place().line, "the write-ahead log"))
     })
 }
@@ -212,7 +212,7 @@ fn restore_ignores_log(context: &Context<'_>, found: &mut Vec<Found>) {
             || loads(at).is_some() && matches!(command.name(), "psql" | "pg_restore" | "mysql");
         let titles = context.document.titles(snippet.procedure);
         let partial = loads(at).is_some_and(|file| file.contains("table"));
-        if database && !partial && !any(&titles, &["test", "drill", "staging", "verification"]) {
+        if database && !partial && !any(titles, &["test", "drill", "staging", "verification"]) {
             let message = format!(
                 "this restores the last backup, up to {} old; the plan promises {} (line {}) from a log (line {promised}) that no step replays",
                 say(every_s),
@@ -258,9 +258,9 @@ fn told_restores(
         };
         let titles = document.titles(section);
         let is_scenario = any(
-            &titles,
+            titles,
             &["scenario", "failure", "outage", "loss", "disaster", "szenario", "ausfall", "场景"],
-        ) && !any(&titles, &["test", "drill", "checklist", "post-incident", "cluster"]);
+        ) && !any(titles, &["test", "drill", "checklist", "post-incident", "cluster"]);
         let own =
             context.facts.objectives.iter().find(|objective| {
                 objective.metric == Metric::Rpo && objective.scope == Scope::Scenario(section)
@@ -316,7 +316,7 @@ fn log_without_base(context: &Context<'_>, found: &mut Vec<Found>) {
     }
     let dump = context.facts.statements.iter().find(|statement| {
         let text = statement.whole().to_lowercase();
-        backups::is_about_backups(&context.document.titles(statement.section))
+        backups::is_about_backups(context.document.titles(statement.section))
             && any(&text, &["sql dump", "pg_dump", "logical dump", "mysqldump", "dump format"])
     });
     if let Some(dump) = dump {
@@ -621,7 +621,7 @@ fn steps_exceed_rto(context: &Context<'_>, found: &mut Vec<Found>) {
     let mut sums: std::collections::BTreeMap<usize, (u64, usize)> = std::collections::BTreeMap::new();
     let mut add = |section: usize, span: durations::Span| {
         let other = ["escalat", "checklist", "test", "drill", "schedule", "communication", "template"];
-        let Some(section) = owner(document, section).filter(|_| !any(&document.titles(section), &other))
+        let Some(section) = owner(document, section).filter(|_| !any(document.titles(section), &other))
         else {
             return;
         };

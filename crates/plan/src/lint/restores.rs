@@ -317,7 +317,7 @@ fn writes_go_on(context: &Context<'_>, found: &mut Vec<Found>) {
             let beside = |line: &str| any(line, &EMPTIES) || any(line, &STOPS);
             if is_aside(&target)
                 || is_aside(host)
-                || any(&titles, &["staging", "test", "drill", "verification"])
+                || any(titles, &["staging", "test", "drill", "verification"])
                 || lines_before(context, procedure, line(at)).any(beside)
             {
                 continue;

@@ -178,7 +178,7 @@ fn load_on_production(context: &Context<'_>, found: &mut Vec<Found>) {
         let is_load = TOOLS.contains(&command.name()) && command.words.len() > 1
             || command.words.iter().any(|word| any(&word.text, &["load-test", "loadtest", "load_test"]));
         let elsewhere =
-            any(&titles, &["drill", "exercise", "staging", "test environment", "rehears", "schedule"])
+            any(titles, &["drill", "exercise", "staging", "test environment", "rehears", "schedule"])
                 || command.words.iter().any(|word| any(&word.text, &["staging", "test-env"]));
         if is_load && !elsewhere && command.inside.is_none() {
             let message = "a load test meets what has just come back";
@@ -273,7 +273,7 @@ fn never_started_again(context: &Context<'_>, found: &mut Vec<Found>) {
             || later.clone().any(starts)
             || lines_after(context, procedure, line(at)).any(|line| any(line, &STARTS))
             || is_reference(context, procedure)
-            || any(&titles, &["isolat", "contain", "stop", "fenc", "decommission", "shut"])
+            || any(titles, &["isolat", "contain", "stop", "fenc", "decommission", "shut"])
         {
             continue;
         }
@@ -354,10 +354,10 @@ fn failover_without_data(context: &Context<'_>, found: &mut Vec<Found>) {
         let moves = |command: &Command| turns_names(command) || deploys(command);
         let titles = context.document.titles(section);
         if !is_for(context, section, Peril::Region)
-            && !any(&titles, &["multi-region failover", "cross-region failover", "region failover"])
+            && !any(titles, &["multi-region failover", "cross-region failover", "region failover"])
             || !commands.iter().any(|(_, command)| moves(command))
             || context.facts.says(section, &DATA)
-            || any(&titles, &["test", "drill"])
+            || any(titles, &["test", "drill"])
         {
             continue;
         }

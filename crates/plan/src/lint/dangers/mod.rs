@@ -155,7 +155,7 @@ fn overwrites_production(context: &Context<'_>, found: &mut Vec<Found>) {
             if is_aside(&target)
                 || is_aside(host)
                 || copied
-                || any(&titles, &["staging", "test", "drill", "verification"])
+                || any(titles, &["staging", "test", "drill", "verification"])
             {
                 continue;
             }
@@ -369,7 +369,7 @@ fn script_unseen(context: &Context<'_>, found: &mut Vec<Found>) {
                 "isolate",
             ],
         );
-        let is_backup = is_about_backups(&context.document.titles(snippet.section));
+        let is_backup = is_about_backups(context.document.titles(snippet.section));
         if acts && !is_backup && !seen.contains(&script) {
             seen.push(script);
             let message = format!("what `{script}` does is not in the plan");
@@ -560,8 +560,8 @@ fn backups_in_one_place(context: &Context<'_>, found: &mut Vec<Found>) {
                 .iter()
                 .any(|word| key == *word || key.ends_with(&format!(" {word}")));
         if !is_location
-            || !is_about_backups(&titles)
-            || !any(&titles, &["database", "datenbank", "数据库", "資料庫", "postgres", "mysql"])
+            || !is_about_backups(titles)
+            || !any(titles, &["database", "datenbank", "数据库", "資料庫", "postgres", "mysql"])
         {
             continue;
         }

@@ -233,10 +233,10 @@ fn no_verification(context: &Context<'_>, found: &mut Vec<Found>) {
     let mut judged: Vec<(usize, bool)> = Vec::new();
     for (procedure, commands) in procedures(context) {
         let titles = document.titles(procedure);
-        let is_other = is_about_backups(&titles)
+        let is_other = is_about_backups(titles)
             || is_reference(context, procedure)
             || any(
-                &titles,
+                titles,
                 &["preventive", "monitoring", "testing", "validation", "appendix", "configuration backup"],
             );
         let Some(first) = commands.iter().find(|(_, command)| command.inside.is_none() && changes(command))
@@ -367,9 +367,8 @@ fn no_way_back(context: &Context<'_>, found: &mut Vec<Found>) {
                 )
         })
     };
-    let is_test = |section: &usize| {
-        any(&document.titles(*section), &["test", "drill", "monitor", "backup", "redundan"])
-    };
+    let is_test =
+        |section: &usize| any(document.titles(*section), &["test", "drill", "monitor", "backup", "redundan"]);
     let with_commands = regions().find(|section| {
         context
             .facts
@@ -506,7 +505,7 @@ fn step_that_depends(context: &Context<'_>, found: &mut Vec<Found>) {
     ];
     for statement in &context.facts.statements {
         let titles = context.document.titles(statement.section);
-        if any(&titles, &["communication", "template", "compliance", "improvement", "contact"])
+        if any(titles, &["communication", "template", "compliance", "improvement", "contact"])
             || matches!(statement.form, Form::Cell { .. })
         {
             continue;
@@ -547,7 +546,7 @@ fn backup_without_schedule(context: &Context<'_>, found: &mut Vec<Found>) {
         let titles = document.titles(snippet.section);
         let section = snippet.section;
         let is_recovery = any(
-            &titles,
+            titles,
             &[
                 "restor",
                 "recover",
@@ -563,7 +562,7 @@ fn backup_without_schedule(context: &Context<'_>, found: &mut Vec<Found>) {
                 "before ",
             ],
         );
-        if !is_about_backups(&titles) || is_recovery {
+        if !is_about_backups(titles) || is_recovery {
             continue;
         }
         // Under a heading of its own that is only bold, its neighbours' schedules are not its own.

@@ -61,7 +61,7 @@ pub(super) fn role_without_person(context: &Context<'_>, found: &mut Vec<Found>)
         let titles = document.titles(statement.section);
         let own = document.sections[statement.section].title.plain().to_lowercase();
         let is_team = any(&own, &["team", "role", "responsib", "rollen", "角色", "团队", "團隊"])
-            && !any(&titles, &["escalat", "test", "drill"]);
+            && !any(titles, &["escalat", "test", "drill"]);
         if is_team && statement.key.is_some() && !matches!(statement.form, Form::Cell { .. }) {
             let group = if statement.form == Form::Fence { statement.block } else { usize::MAX };
             groups.entry((statement.section, group)).or_default().push(statement);
@@ -94,7 +94,7 @@ pub(super) fn escalation_does_not_join(context: &Context<'_>, found: &mut Vec<Fo
     let mut groups: BTreeMap<usize, Vec<(&Statement, durations::Span, bool)>> = BTreeMap::new();
     for statement in &context.facts.statements {
         let titles = document.titles(statement.section);
-        if !any(&titles, &["escalat", "eskalation", "升级", "升級"])
+        if !any(titles, &["escalat", "eskalation", "升级", "升級"])
             || matches!(statement.form, Form::Cell { .. })
         {
             continue;
@@ -273,8 +273,8 @@ pub(super) fn no_deputy(context: &Context<'_>, found: &mut Vec<Found>) {
     for statement in &context.facts.statements {
         let titles = document.titles(statement.section);
         let is_people =
-            any(&titles, &["contact", "kontakt", "response team", "incident team", "联系", "聯絡"])
-                && !any(&titles, &["vendor", "external", "support", "provider", "escalat"]);
+            any(titles, &["contact", "kontakt", "response team", "incident team", "联系", "聯絡"])
+                && !any(titles, &["vendor", "external", "support", "provider", "escalat"]);
         let key = statement.key_text();
         let last = key.split_whitespace().next_back().unwrap_or_default();
         let is_role = ROLE_WORDS.contains(&last) || last == "commander" || last == "dba";
@@ -352,7 +352,7 @@ pub(super) fn contact_without_address(context: &Context<'_>, found: &mut Vec<Fou
     };
     for block in &document.blocks {
         let Kind::Table(table) = &block.kind else { continue };
-        if !any(&document.titles(block.section), &["contact", "kontakt", "联系", "聯絡", "vendor"]) {
+        if !any(document.titles(block.section), &["contact", "kontakt", "联系", "聯絡", "vendor"]) {
             continue;
         }
         for row in &table.rows {
@@ -367,7 +367,7 @@ pub(super) fn contact_without_address(context: &Context<'_>, found: &mut Vec<Fou
     for statement in &context.facts.statements {
         let titles = document.titles(statement.section);
         let Some(key) = &statement.key else { continue };
-        if any(&titles, &["contact", "kontakt", "联系", "聯絡", "vendor"])
+        if any(titles, &["contact", "kontakt", "联系", "聯絡", "vendor"])
             && !matches!(statement.form, Form::Cell { .. })
             && is_outside(key.plain())
             && !is_open(statement.value.plain())

@@ -27,7 +27,7 @@ fn is_template(titles: &str) -> bool {
 pub(super) fn placeholder(context: &Context<'_>, found: &mut Vec<Found>) {
     let mut seen: Vec<(u32, String)> = Vec::new();
     for statement in &context.facts.statements {
-        let in_communication = is_template(&context.document.titles(statement.section))
+        let in_communication = is_template(context.document.titles(statement.section))
             && !matches!(statement.form, Form::Cell { .. });
         let text = statement.value.plain();
         let Some((from, to, what)) = open_value(text) else { continue };
