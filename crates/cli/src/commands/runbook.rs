@@ -4,7 +4,7 @@ use crate::failure::Next;
 use crate::output::{Exit, Tone, clean};
 use crate::settings::{PlanFile, Settings};
 use anyhow::{Context, anyhow};
-use lifeboat_core::runbook::{Problem, cautions, script, template};
+use lifeboat_core::runbook::{Problem, cautions, script, shipped, shipped_names, template};
 use lifeboat_plan::Plan;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -16,6 +16,15 @@ pub enum Command {
     Check {
         /// These alone [default: all].
         names: Vec<String>,
+    },
+    /// Print one of the runbooks that come with Lifeboat, to be taken into the plan below `runbooks`
+    New {
+        /// Which [default: their names are printed].
+        #[arg(requires = "service")]
+        name: Option<String>,
+        /// The service that it is about.
+        #[arg(long)]
+        service: Option<String>,
     },
     /// Write a runbook out, to be followed without Lifeboat
     Export(ExportArgs),
@@ -65,6 +74,9 @@ struct CautionView {
 /// # Errors
 /// If there is no plan, or no such runbook.
 pub async fn run(settings: &Settings, command: Command) -> anyhow::Result<Exit> {
+    if let Command::New { name, service } = &command {
+        return new(settings, name.as_deref(), service.as_deref().unwrap_or_default());
+    }
     let plan = match settings.plan_file()? {
         Some(plan) => plan,
         None => settings.open().await?.required_plan()?.clone(),
@@ -72,7 +84,20 @@ pub async fn run(settings: &Settings, command: Command) -> anyhow::Result<Exit> 
     match command {
         Command::Check { names } => check(settings, &plan, &names),
         Command::Export(args) => export(settings, &plan, &args),
+        // It needs no plan.
+        Command::New { .. } => Ok(Exit::Good),
     }
+}
+
+fn new(settings: &Settings, name: Option<&str>, service: &str) -> anyhow::Result<Exit> {
+    let Some(name) = name else {
+        settings.output.data(&shipped_names().map(|name| format!("{name}\n")).collect::<String>())?;
+        return Ok(Exit::Good);
+    };
+    let text = shipped(name, service).ok_or_else(|| anyhow!("no runbook `{name}` comes with Lifeboat"));
+    let known: Vec<&str> = shipped_names().collect();
+    settings.output.data(&text.next(format!("there are {}", known.join(", ")))?)?;
+    Ok(Exit::Good)
 }
 
 fn problems(problems: &[Problem]) -> Vec<String> {

@@ -5,6 +5,7 @@ mod basics;
 mod beside;
 mod corpus;
 mod demo;
+mod failover;
 mod importing;
 mod invariants;
 mod killed;

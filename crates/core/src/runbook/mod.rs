@@ -17,6 +17,7 @@ mod bind;
 mod caution;
 pub mod deed;
 mod export;
+mod shipped;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -25,3 +26,4 @@ pub use bind::{Binding, Bound, Problem, Server, Wanted, bind, template};
 pub use caution::{Caution, cautions};
 pub use deed::{Check, Deed, Http, Shell, Tcp, Tls, postgres};
 pub use export::script;
+pub use shipped::{shipped, shipped_names};
