@@ -13,6 +13,9 @@
 //!
 //! Deliberately absent: order, repetition, approvals, the journal.
 
+mod files;
+mod net;
+mod notify;
 mod postgres;
 mod shell;
 mod task;
@@ -80,6 +83,7 @@ async fn probe(task: &Task) -> Result<Told<Found>, Trouble> {
         return shell::probe(task, check).await;
     }
     match &task.binding.deed {
+        Deed::FilesPut(deed) => Ok(files::probe(task, deed)),
         Deed::Postgres(deed) => postgres::probe(deed, task).await,
         _ => Ok(Found::Unknown.into()),
     }
@@ -94,8 +98,12 @@ async fn act(task: &Task) -> Result<Told<Outcome>, Trouble> {
         }
         Deed::Shell(deed) => shell::deed(task, deed).await,
         Deed::Check(check) => shell::check(task, check).await,
+        Deed::HttpCheck(deed) => Ok(net::http(task, deed).await),
+        Deed::TcpCheck(deed) => Ok(net::tcp(task, deed).await),
+        Deed::TlsCheck(deed) => Ok(net::tls(task, deed).await),
+        Deed::FilesPut(deed) => Ok(files::act(deed)),
+        Deed::Webhook(deed) => notify::webhook(task, deed).await,
         Deed::Postgres(deed) => postgres::act(deed, Side::Act, task).await,
-        _ => Err("this Lifeboat cannot do that".into()),
     }
 }
 
@@ -104,6 +112,7 @@ async fn undo(task: &Task) -> Result<Told<Outcome>, Trouble> {
         return shell::act(task, undo, &[]).await;
     }
     match &task.binding.deed {
+        Deed::FilesPut(deed) => Ok(files::undo(task, deed)),
         Deed::Postgres(deed) => postgres::act(deed, Side::Undo, task).await,
         _ => Ok(Outcome::Failed { why: "there is no way to undo it".to_owned() }.into()),
     }
@@ -115,6 +124,7 @@ async fn verify(task: &Task) -> Result<Told<Option<String>>, Trouble> {
         return Err(missing.into());
     }
     let told = match &task.binding.deed {
+        Deed::FilesPut(deed) => files::verify(deed),
         Deed::Postgres(deed) => postgres::verify(deed, task).await?,
         _ => None.into(),
     };

@@ -69,6 +69,11 @@ pub fn shell(run: &str) -> Value {
     json!({"deed": {"action": "shell", "with": {"run": run}}, "timeout": 30})
 }
 
+/// An action as a step.
+pub fn action(name: &str, with: Value) -> Value {
+    json!({"deed": {"action": name, "with": with}, "timeout": 30})
+}
+
 pub fn step(does: Value) -> BoundStep {
     BoundStep {
         id: "s".to_owned(),

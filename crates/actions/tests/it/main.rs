@@ -1,5 +1,7 @@
 //! Carries steps out against a real machine, and looks whether what is promised of them holds.
 
+mod files;
 mod hands;
+mod net;
 mod postgres;
 mod shell;

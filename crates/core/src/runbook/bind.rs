@@ -129,7 +129,14 @@ pub fn bind(plan: &Plan, wanted: &Wanted<'_>) -> Result<Bound, Vec<Problem>> {
     let values = values.map_err(|problems| problems.into_iter().map(whole).collect::<Vec<_>>())?;
     let binder = Binder { plan, runbook, wanted, values, is_template: false };
     let steps = binder.steps()?;
-    Ok(Bound { steps, secrets: binder.values.secrets, approvers: plan.people.approvers.clone() })
+    let mut secrets = binder.values.secrets;
+    let of_steps = steps.iter().filter_map(|step| step.does.get("secrets")?.as_array());
+    for name in of_steps.flatten().filter_map(serde_json::Value::as_str) {
+        if !secrets.iter().any(|known| known == name) {
+            secrets.push(name.to_owned());
+        }
+    }
+    Ok(Bound { steps, secrets, approvers: plan.people.approvers.clone() })
 }
 
 /// The steps of a runbook as they stand in the plan, with `{{ name }}` where a run binds a value: to be read, or looked
@@ -202,7 +209,7 @@ impl Binder<'_> {
             verify,
             undo: undo.transpose()?,
             environment: self.environment(),
-            secrets: self.values.secrets.clone(),
+            secrets: self.values.secrets.iter().cloned().chain(deed.secrets()).collect(),
             timeout: timeout.as_secs().max(1),
             deed,
         };

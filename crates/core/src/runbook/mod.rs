@@ -24,6 +24,6 @@ mod values;
 
 pub use bind::{Binding, Bound, Problem, Server, Wanted, bind, template};
 pub use caution::{Caution, cautions};
-pub use deed::{Check, Deed, Http, Shell, Tcp, Tls, postgres};
+pub use deed::{CONTENT_LIMIT_BYTES, Check, Deed, FilesPut, Http, Shell, Tcp, Tls, Webhook, postgres};
 pub use export::script;
 pub use shipped::{shipped, shipped_names};

@@ -1,9 +1,13 @@
 //! What a step does, typed: its arguments, what repeating it does, and the command that a person could type instead.
 
+mod files;
 mod net;
+mod notify;
 pub mod postgres;
 
+pub use files::{CONTENT_LIMIT_BYTES, FilesPut};
 pub use net::{Http, Tcp, Tls};
+pub use notify::Webhook;
 pub use postgres::Postgres;
 
 use super::bind::Server;
@@ -62,13 +66,19 @@ pub enum Deed {
     /// Opens a connection by TLS and looks at the certificate.
     #[serde(rename = "tls.check")]
     TlsCheck(Tls),
+    /// Replaces a file.
+    #[serde(rename = "files.put")]
+    FilesPut(FilesPut),
+    /// Sends a message to a web server.
+    #[serde(rename = "notify.webhook")]
+    Webhook(Webhook),
     /// Does something to a PostgreSQL cluster.
     #[serde(rename = "postgres")]
     Postgres(Postgres),
 }
 
 /// The names of the actions that a plan may call.
-const ACTIONS: [&str; 3] = ["http.check", "tcp.check", "tls.check"];
+const ACTIONS: [&str; 5] = ["http.check", "tcp.check", "tls.check", "files.put", "notify.webhook"];
 
 impl Deed {
     /// An action as the plan calls it; or what is wrong with it.
@@ -83,7 +93,27 @@ impl Deed {
             });
         }
         let form = serde_json::json!({ "action": name, "with": arguments });
-        serde_json::from_value(form).map_err(|error| format!("`{name}`: {error}"))
+        let deed: Self = serde_json::from_value(form).map_err(|error| format!("`{name}`: {error}"))?;
+        deed.check().map_err(|why| format!("`{name}`: {why}"))?;
+        Ok(deed)
+    }
+
+    /// What is wrong with its arguments that their types do not tell.
+    fn check(&self) -> Result<(), String> {
+        match self {
+            Self::FilesPut(with) => with.check(),
+            Self::Webhook(with) => with.check(),
+            _ => Ok(()),
+        }
+    }
+
+    /// The environment variables whose secret values it needs.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<String> {
+        match self {
+            Self::Webhook(with) => with.url_from.iter().cloned().collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// What repeating it does, where the plan does not say.
@@ -94,6 +124,7 @@ impl Deed {
             Self::People => Class::Idempotent,
             Self::Check(_) | Self::Wait { .. } => Class::Read,
             Self::HttpCheck(_) | Self::TcpCheck(_) | Self::TlsCheck(_) => Class::Read,
+            Self::FilesPut(_) | Self::Webhook(_) => Class::Idempotent,
             Self::Postgres(with) => with.class(),
         }
     }
@@ -121,19 +152,31 @@ impl Deed {
     /// Whether the world can be asked if it was done.
     #[must_use]
     pub fn has_probe(&self) -> bool {
-        matches!(self, Self::Postgres(with) if with.has_probe())
+        match self {
+            Self::FilesPut(_) => true,
+            Self::Postgres(with) => with.has_probe(),
+            _ => false,
+        }
     }
 
     /// Whether the world can be asked if it is as wanted.
     #[must_use]
     pub fn has_verify(&self) -> bool {
-        matches!(self, Self::Postgres(with) if with.has_verify())
+        match self {
+            Self::FilesPut(_) => true,
+            Self::Postgres(with) => with.has_verify(),
+            _ => false,
+        }
     }
 
     /// Whether it can be undone.
     #[must_use]
     pub fn has_undo(&self) -> bool {
-        matches!(self, Self::Postgres(with) if with.has_undo())
+        match self {
+            Self::FilesPut(_) => true,
+            Self::Postgres(with) => with.has_undo(),
+            _ => false,
+        }
     }
 
     /// The service that it is about.
@@ -156,6 +199,8 @@ impl Deed {
             Self::HttpCheck(http) => http.command(),
             Self::TcpCheck(tcp) => tcp.command(),
             Self::TlsCheck(tls) => tls.command(),
+            Self::FilesPut(with) => with.command(),
+            Self::Webhook(with) => with.command(),
             Self::Postgres(with) => with.command(server),
         }
     }
