@@ -13,7 +13,10 @@ mod local;
 mod promote;
 mod query;
 mod reach;
+mod recover;
 mod replay;
+mod restart;
+mod rewire;
 mod writes;
 
 use crate::task::Task;
@@ -80,6 +83,9 @@ pub(crate) async fn probe(
         Postgres::ResumeWrites(_) => writes::is_resumed(&job).await,
         Postgres::Promote(with) => promote::is_promoted(&job, with).await,
         Postgres::Fence(with) => fence::is_fenced(&job, with).await,
+        Postgres::Restart(_) => restart::is_restarted(&job).await,
+        Postgres::Rewire(with) => Ok(rewire::is_written(with)),
+        Postgres::Recover(with) => Ok(recover::is_recovered(with)),
         Postgres::Check(_) | Postgres::Sql(_) | Postgres::WaitReplay(_) => return Ok(Found::Unknown.into()),
     };
     // What could not be asked is not known, and why is told.
@@ -103,6 +109,10 @@ pub(crate) async fn act(
         (Side::Act, Postgres::Promote(with)) => promote::promote(&job, with).await,
         (Side::Act, Postgres::Fence(with)) => fence::fence(&job, with).await,
         (Side::Undo, Postgres::Fence(_)) => fence::unfence(&job).await,
+        (Side::Act, Postgres::Restart(with)) => restart::restart(&job, with).await,
+        (Side::Act, Postgres::Rewire(with)) => rewire::rewire(&job, with).await,
+        (Side::Undo, Postgres::Rewire(with)) => rewire::put_back(&job, with).await,
+        (Side::Act, Postgres::Recover(with)) => recover::recover(&job, with).await,
         (Side::Undo, _) => Err(failed("there is no way to undo it")),
     };
     Ok(told.unwrap_or_else(Told::from))
@@ -119,7 +129,11 @@ pub(crate) async fn verify(
         Postgres::ResumeWrites(_) => writes::must_be(&job, true).await,
         Postgres::Promote(with) => promote::must_be_open(&job, with).await,
         Postgres::Fence(_) => fence::must_hold(&job).await,
-        Postgres::Check(_) | Postgres::Sql(_) | Postgres::WaitReplay(_) => return Ok(None.into()),
+        Postgres::Restart(_) => restart::must_be_new(&job).await,
+        Postgres::Rewire(with) => Ok(rewire::must_be_written(with)),
+        Postgres::Check(_) | Postgres::Sql(_) | Postgres::WaitReplay(_) | Postgres::Recover(_) => {
+            return Ok(None.into());
+        }
     };
     Ok(told.unwrap_or_else(|error| Some(error.told()).into()))
 }

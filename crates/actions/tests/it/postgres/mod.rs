@@ -4,4 +4,5 @@ mod fencing;
 mod pair;
 mod promoting;
 mod questions;
+mod rewiring;
 mod writes;

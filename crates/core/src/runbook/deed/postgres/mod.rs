@@ -10,7 +10,9 @@
 mod sql;
 mod steps;
 
-pub use steps::{About, Fence, Means, On, Promote, Query, Sql, StopWrites, WaitReplay};
+pub use steps::{
+    About, Fence, Means, On, Promote, Query, Recover, Restart, Rewire, Sql, StopWrites, WaitReplay,
+};
 
 use super::quoted;
 use crate::run::Class;
@@ -48,10 +50,19 @@ pub enum Postgres {
     /// Keeps the old primary from writing, and proves it.
     #[serde(rename = "postgres.fence")]
     Fence(Fence),
+    /// Restarts the primary.
+    #[serde(rename = "postgres.restart")]
+    Restart(Restart),
+    /// Tells an application how its database is reached.
+    #[serde(rename = "postgres.rewire")]
+    Rewire(Rewire),
+    /// Brings it back at a moment, from the vault.
+    #[serde(rename = "postgres.recover")]
+    Recover(Recover),
 }
 
 /// The names of the actions of this family.
-const ACTIONS: [&str; 7] = [
+const ACTIONS: [&str; 10] = [
     "postgres.stop_writes",
     "postgres.resume_writes",
     "postgres.check",
@@ -59,6 +70,9 @@ const ACTIONS: [&str; 7] = [
     "postgres.wait_replay",
     "postgres.promote",
     "postgres.fence",
+    "postgres.restart",
+    "postgres.rewire",
+    "postgres.recover",
 ];
 
 /// What makes transactions read-only, unless they say otherwise.
@@ -86,9 +100,11 @@ impl Postgres {
     pub(super) fn class(&self) -> Class {
         match self {
             Self::StopWrites(_) | Self::ResumeWrites(_) | Self::Fence(_) => Class::Idempotent,
+            Self::Restart(_) | Self::Rewire(_) => Class::Idempotent,
             Self::Check(_) | Self::WaitReplay(_) => Class::Read,
             Self::Sql(sql) if reads_only(&sql.run) => Class::Read,
-            Self::Sql(_) | Self::Promote(_) => Class::Destructive,
+            Self::Recover(recover) if !recover.promote => Class::Idempotent,
+            Self::Sql(_) | Self::Promote(_) | Self::Recover(_) => Class::Destructive,
         }
     }
 
@@ -100,18 +116,15 @@ impl Postgres {
     }
 
     pub(super) fn has_probe(&self) -> bool {
-        match self {
-            Self::StopWrites(_) | Self::ResumeWrites(_) | Self::Promote(_) | Self::Fence(_) => true,
-            Self::Check(_) | Self::Sql(_) | Self::WaitReplay(_) => false,
-        }
+        !matches!(self, Self::Check(_) | Self::Sql(_) | Self::WaitReplay(_))
     }
 
     pub(super) fn has_verify(&self) -> bool {
-        self.has_probe()
+        self.has_probe() && !matches!(self, Self::Recover(_))
     }
 
     pub(super) fn has_undo(&self) -> bool {
-        matches!(self, Self::StopWrites(_) | Self::ResumeWrites(_) | Self::Fence(_))
+        matches!(self, Self::StopWrites(_) | Self::ResumeWrites(_) | Self::Fence(_) | Self::Rewire(_))
     }
 
     pub(super) fn service(&self) -> &str {
@@ -123,6 +136,9 @@ impl Postgres {
             Self::WaitReplay(with) => &with.service,
             Self::Promote(with) => &with.service,
             Self::Fence(with) => &with.service,
+            Self::Restart(with) => &with.service,
+            Self::Rewire(with) => &with.service,
+            Self::Recover(with) => &with.service,
         }
     }
 
@@ -134,7 +150,7 @@ impl Postgres {
             Self::Sql(with) => with.on,
             Self::WaitReplay(with) => with.standby,
             Self::Promote(with) => with.standby,
-            Self::StopWrites(_) | Self::ResumeWrites(_) | Self::Fence(_) => On::Primary,
+            _ => On::Primary,
         }
     }
 
@@ -143,6 +159,11 @@ impl Postgres {
         let on = self.on();
         if matches!(self, Self::WaitReplay(_) | Self::Promote(_)) && on == On::Primary {
             return Err("it is about a standby: write `standby: 1` for the plan's first".to_owned());
+        }
+        if let Self::Rewire(with) = self
+            && !with.file.starts_with('/')
+        {
+            return Err(format!("`file: {}` is no whole path", with.file));
         }
         match (on, server.address(on)) {
             (_, Some(_)) => Ok(()),
@@ -177,6 +198,8 @@ impl Postgres {
             ],
             Self::Promote(_) => vec!["SELECT pg_promote(true, 60)".to_owned()],
             Self::Fence(_) => refuse_sessions(),
+            Self::Recover(with) => vec![with.command()],
+            Self::Restart(_) | Self::Rewire(_) => Vec::new(),
         }
     }
 
@@ -186,19 +209,25 @@ impl Postgres {
             Self::Fence(with) => {
                 with.by.iter().map(|means| self.by_means(means, server)).collect::<Vec<_>>().join(" ||\n")
             }
+            Self::Restart(Restart { command: Some(command), .. }) => command.clone(),
+            Self::Restart(_) => format!("pg_ctl restart -D {} -m fast -w", directory_of(server)),
+            Self::Recover(with) => with.command(),
+            Self::Rewire(with) => {
+                let write = format!("printf '%s\\n' {} > {}", quoted(&with.content), quoted(&with.file));
+                with.reload.iter().fold(write, |all, reload| all + "\n" + reload)
+            }
             _ => self.psql(server),
         }
     }
 
     /// How a person fences by these means.
     fn by_means(&self, means: &Means, server: Option<&Server>) -> String {
-        let directory = || quoted(server.and_then(|server| server.data_directory.as_deref()).unwrap_or("…"));
         match means {
             Means::Command(text) => text.clone(),
             Means::Refuse => self.psql(server),
             Means::Stop => format!(
                 "(touch {0}/standby.signal && (pg_ctl stop -D {0} -m fast || pg_ctl stop -D {0} -m immediate))",
-                directory()
+                directory_of(server)
             ),
         }
     }
@@ -216,6 +245,11 @@ impl Postgres {
         }
         command
     }
+}
+
+/// As a shell reads it.
+fn directory_of(server: Option<&Server>) -> String {
+    quoted(server.and_then(|server| server.data_directory.as_deref()).unwrap_or("…"))
 }
 
 /// What makes transactions read-only by default, or not; for this server alone, and for later starts of it.

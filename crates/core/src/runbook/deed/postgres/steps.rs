@@ -166,3 +166,81 @@ pub struct Fence {
     #[serde(default = "Means::usual")]
     pub by: Vec<Means>,
 }
+
+/// Which server is restarted, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Restart {
+    /// The service.
+    pub service: String,
+    /// How it is restarted, where its `dataDirectory` is not on the machine that carries the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+}
+
+/// What an application is told about its database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Rewire {
+    /// The service.
+    pub service: String,
+    /// The file that it reads, with its whole path.
+    pub file: String,
+    /// What the file is to hold. No password: name where it stands.
+    pub content: String,
+    /// What has the application read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload: Option<String>,
+}
+
+/// Which moment a service goes back to, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Recover {
+    /// The service.
+    pub service: String,
+    /// The moment, as `lifeboat restore --to` takes it.
+    #[serde(default = "latest")]
+    pub to: String,
+    /// The directory: new, empty, or left by this step.
+    pub into: String,
+    /// Whether all is fetched before the server starts. Left out, it answers from a view at once.
+    #[serde(default)]
+    pub full: bool,
+    /// Whether the server is started.
+    #[serde(default)]
+    pub start: bool,
+    /// Whether it is opened for writing once it is there.
+    #[serde(default)]
+    pub promote: bool,
+    /// Whether it is opened though production takes writes: for a drill.
+    #[serde(default)]
+    pub beside_production: bool,
+    /// The port that names the started server's socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+}
+
+fn latest() -> String {
+    "latest".to_owned()
+}
+
+impl Recover {
+    /// The command that does it.
+    pub(super) fn command(&self) -> String {
+        let mut command = if self.full { "lifeboat restore" } else { "lifeboat recover" }.to_owned();
+        for (name, value) in [("", &self.service), (" --to", &self.to), (" --into", &self.into)] {
+            command += &format!("{name} {}", super::quoted(value));
+        }
+        let flags = [
+            (self.start || self.promote, " --start"),
+            (self.promote, " --promote"),
+            (self.beside_production && self.promote, " --beside-production"),
+        ];
+        command.extend(flags.iter().filter(|(wanted, _)| *wanted).map(|(_, flag)| *flag));
+        if let Some(port) = self.port {
+            command += &format!(" --port {port}");
+        }
+        command
+    }
+}
