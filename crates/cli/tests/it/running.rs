@@ -47,11 +47,15 @@ impl Team {
         let world = World::new();
         let approvers: Vec<String> = ["Ana", "Bo", "Eve"].iter().map(|name| world.key(name)).collect();
         let copy = world.copy("vault");
+        // Commands run in a directory of their own.
+        let runbooks = ["done.txt", "begun.txt", "acted.txt"]
+            .iter()
+            .fold(RUNBOOKS.to_owned(), |text, name| text.replace(name, world.path(name).to_str().unwrap()));
         // Eve has a key, and no say.
         let text = format!(
             "apiVersion: lifeboat/v1\nkind: RecoveryPlan\nmetadata: {{name: bank}}\nvault: {{copies: [{copy:?}]}}\n\
              services: [{{name: web}}]\npeople:\n  approvers:\n    - {{name: Ana, keys: [{}]}}\n    - {{name: Bo, keys: \
-             [{}]}}\n{RUNBOOKS}",
+             [{}]}}\n{runbooks}",
             approvers[0], approvers[1]
         );
         std::fs::write(world.path("lifeboat.yaml"), text).unwrap();
