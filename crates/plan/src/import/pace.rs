@@ -88,7 +88,9 @@ pub(super) fn of_item<'a>(
 
 /// Makes a step's duration of the heading that it stands under.
 pub(super) fn of_title(title: &Text, step: Option<&mut Map>) {
-    if let (Some(step), Some((.., span))) = (step, pace::noted(title.plain())) {
+    // `Short-term actions (1-7 days)` says when, not how long.
+    let noted = pace::noted(title.plain()).filter(|(.., span)| span.low_s == span.high_s);
+    if let (Some(step), Some((.., span))) = (step, noted) {
         step.put("duration", Draft::text(interval(span.high_s), title.whole().line));
     }
 }

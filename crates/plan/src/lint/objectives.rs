@@ -7,7 +7,7 @@ use crate::facts::backups::{self, Schedule};
 use crate::facts::durations::{self, say};
 use crate::facts::objectives::{Metric, Objective, Scope};
 use crate::facts::pace;
-use crate::facts::procedures::{Peril, owner, perils};
+use crate::facts::procedures::{Peril, is_step, owner, perils};
 use crate::facts::statements::Form;
 
 pub(super) const RULES: &[Rule] = &[
@@ -620,7 +620,16 @@ fn steps_exceed_rto(context: &Context<'_>, found: &mut Vec<Found>) {
     let document = context.document;
     let mut sums: std::collections::BTreeMap<usize, (u64, usize)> = std::collections::BTreeMap::new();
     let mut add = |section: usize, span: durations::Span| {
-        let other = ["escalat", "checklist", "test", "drill", "schedule", "communication", "template"];
+        let other = [
+            "escalat",
+            "checklist",
+            "test",
+            "drill",
+            "schedule",
+            "communication",
+            "template",
+            "post-incident",
+        ];
         let Some(section) = owner(document, section).filter(|_| !any(document.titles(section), &other))
         else {
             return;
@@ -657,7 +666,9 @@ fn steps_exceed_rto(context: &Context<'_>, found: &mut Vec<Found>) {
     }
     for section in document.sections.iter().skip(1).filter(|section| section.level >= 3) {
         let Some(parent) = section.parent else { continue };
-        if let Some((.., span)) = pace::noted(section.title.plain()) {
+        // `Short-term actions (1-7 days)` says when, not how long.
+        let noted = pace::noted(section.title.plain()).filter(|_| is_step(section.title.plain()));
+        if let Some((.., span)) = noted.filter(|(.., span)| span.low_s == span.high_s) {
             add(parent, span);
         }
     }
