@@ -13,6 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// A shorter value of a variable that nobody declared, `true` or a number, is no secret.
+const UNDECLARED_BYTES: usize = 8;
+
 /// Told each line that a step prints, while it prints it, with the step's ID; secrets are taken out.
 pub type Lines = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
@@ -93,8 +96,13 @@ impl Task {
     pub(crate) fn new(hands: &Hands, step: &BoundStep, under: Circumstances) -> Result<Self, Trouble> {
         let binding: Binding = serde_json::from_value(step.does.clone())?;
         let environment = &hands.tools.environment;
-        let is_secret = |name: &String| binding.secrets.contains(name) || names_a_secret(name);
-        let secrets = environment.iter().filter(|(name, _)| is_secret(name)).map(|(_, value)| value.as_str());
+        let is_secret = |name: &String, value: &String| {
+            binding.secrets.contains(name) || (names_a_secret(name) && value.len() >= UNDECLARED_BYTES)
+        };
+        let secrets = environment
+            .iter()
+            .filter(|(name, value)| is_secret(name, value))
+            .map(|(_, value)| value.as_str());
         let redactor = Arc::new(Redactor::new(secrets));
         Ok(Self {
             step: step.id.clone(),

@@ -85,9 +85,12 @@ fn is_secret_name(lower: &str) -> bool {
     NAMES.iter().any(|name| plain.contains(name))
 }
 
-/// Whether an environment variable of that name holds a secret, as far as its name tells.
+/// Whether an environment variable of that name holds a secret, as far as its name tells; not where one lies, nor the
+/// working directory.
 pub(crate) fn names_a_secret(name: &str) -> bool {
-    is_secret_name(&name.to_ascii_lowercase())
+    let lower = name.to_ascii_lowercase();
+    let is_place = ["file", "path", "dir", "sock"].iter().any(|end| lower.ends_with(end));
+    !is_place && !matches!(lower.as_str(), "pwd" | "oldpwd") && is_secret_name(&lower)
 }
 
 fn is_word(byte: u8) -> bool {

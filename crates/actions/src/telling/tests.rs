@@ -67,6 +67,16 @@ fn what_is_no_secret_stays() {
 }
 
 #[test]
+fn a_variables_name_tells_whether_it_holds_a_secret() {
+    for name in ["PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "github_token", "DB_PWD"] {
+        assert!(names_a_secret(name), "{name}");
+    }
+    for name in ["PWD", "OLDPWD", "PGPASSFILE", "AWS_TOKEN_FILE", "SSH_AUTH_SOCK", "HOME"] {
+        assert!(!names_a_secret(name), "{name}");
+    }
+}
+
+#[test]
 fn e1_a_secret_of_many_lines_goes_line_by_line() {
     let (text, _) = told(&["first line\n  second line\n"], &[b"> second line\n> first line\n"]);
     assert_eq!(text, "> [redacted]\n> [redacted]\n");
