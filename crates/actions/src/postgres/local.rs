@@ -85,10 +85,10 @@ impl Local {
         self.directory.join(STANDBY_SIGNAL).exists()
     }
 
-    /// Has the next start make it a standby. Whether it was none before.
-    pub(super) fn make_standby(&self) -> Result<bool, LocalError> {
+    /// Has the next start make it a standby.
+    pub(super) fn make_standby(&self) -> Result<(), LocalError> {
         if self.is_standby() {
-            return Ok(false);
+            return Ok(());
         }
         let path = self.directory.join(STANDBY_SIGNAL);
         let written = std::fs::File::create(&path).and_then(|file| {
@@ -98,7 +98,7 @@ impl Local {
             }
             std::fs::File::open(&self.directory)?.sync_all()
         });
-        written.map(|()| true).map_err(|source| LocalError::Write { path, source })
+        written.map_err(|source| LocalError::Write { path, source })
     }
 
     /// Takes that back.

@@ -23,8 +23,8 @@ use std::fmt::Write;
 
 /// By which means it was done.
 const BY: &str = "FENCED_BY";
-/// Whether we made it a standby for its next start.
-const SIGNALLED: &str = "FENCED_AS_STANDBY";
+/// Whether the server on this machine was a standby's before.
+const STANDBY: &str = "FENCED_STANDBY_BEFORE";
 
 /// What is seen at one address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +81,13 @@ fn all_closed(seen: &[Seen]) -> bool {
 pub(super) async fn is_fenced(job: &Job<'_>, with: &Fence) -> Result<Told<Found>, AskError> {
     let seen = look(job).await?;
     let mut observed = refuse::previous(job).await;
+    // Before the first act: whatever becomes of that, the undo knows.
+    if job.before(STANDBY).is_none()
+        && with.by.contains(&Means::Stop)
+        && let Ok(local) = Local::new(job.server.data_directory.as_deref())
+    {
+        observed.insert(job.name(STANDBY), if local.is_standby() { "yes" } else { "no" }.to_owned());
+    }
     let told = match judged(&seen) {
         Err(why) => printed(Found::NotDone, why + "\n"),
         Ok(text) if all_closed(&seen) => {
@@ -115,7 +122,7 @@ pub(super) async fn fence(job: &Job<'_>, with: &Fence) -> Result<Told<Outcome>, 
     let (mut text, mut observed) = (String::new(), Observed::new());
     for means in &with.by {
         let (name, tried) = match means {
-            Means::Stop => ("stop", stop(job, &mut observed).await),
+            Means::Stop => ("stop", stop(job).await),
             Means::Command(commands) => ("command", command(job, commands, &mut text).await),
             Means::Refuse => ("refuse", refuse::refuse(job).await),
         };
@@ -156,12 +163,10 @@ pub(super) async fn fence(job: &Job<'_>, with: &Fence) -> Result<Told<Outcome>, 
 }
 
 /// Stops the server on this machine; a start would make a standby of it.
-async fn stop(job: &Job<'_>, observed: &mut Observed) -> Result<String, String> {
+async fn stop(job: &Job<'_>) -> Result<String, String> {
     let local = Local::new(job.server.data_directory.as_deref()).map_err(|error| error_chain(&error))?;
     // Before it ends, so that whatever starts it anew at once finds it.
-    if local.make_standby().map_err(|error| error_chain(&error))? {
-        observed.insert(job.name(SIGNALLED), "yes".to_owned());
-    }
+    local.make_standby().map_err(|error| error_chain(&error))?;
     let how = local.stop(job.until).await.map_err(|error| error_chain(&error))?;
     Ok(format!("its server was stopped {how}: {}", proof_of(&local)))
 }
@@ -194,7 +199,7 @@ pub(super) async fn unfence(job: &Job<'_>) -> Result<Told<Outcome>, Outcome> {
     must_stay_closed(job, None).await?;
     let by = job.before(BY).unwrap_or_default().to_owned();
     let mut text = String::new();
-    if job.before(SIGNALLED).is_some() {
+    if job.before(STANDBY) == Some("no") {
         let local = Local::new(job.server.data_directory.as_deref());
         let local = local.map_err(|error| failed(error_chain(&error)))?;
         local.unmake_standby().map_err(|error| failed(error_chain(&error)))?;
@@ -206,6 +211,9 @@ pub(super) async fn unfence(job: &Job<'_>) -> Result<Told<Outcome>, Outcome> {
     if by == "command" {
         return Err(failed("what the plan's commands did is undone by the plan's `undo`, and it has none"));
     }
-    text += &refuse::take_back(job).await?;
+    // By which means is not known where the machine died that did it.
+    if by != "stop" {
+        text += &refuse::take_back(job).await?;
+    }
     Ok(printed(Outcome::Done, text))
 }

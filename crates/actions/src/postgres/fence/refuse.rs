@@ -40,7 +40,7 @@ pub(super) async fn refuse(job: &Job<'_>) -> Result<String, String> {
     let reach = Reach::new(job.server, On::Primary).map_err(|error| error.told())?;
     let mut fenced = Vec::new();
     for host in reach.hosts() {
-        match host.any(job.until.within(LOOK)).await {
+        match host.any(job.until).await {
             Err(error) if error.is_fence() => fenced.push(host.told()),
             Err(error) => return Err(error.told()),
             Ok(mut session) => {
@@ -92,7 +92,8 @@ pub(super) async fn take_back(job: &Job<'_>) -> Result<String, Outcome> {
     let mut text = String::new();
     for host in reach.hosts() {
         let inside = host.with_options(&format!("-c {PRELOAD}="));
-        let mut session = inside.any(job.until.within(LOOK)).await.map_err(|error| failed(error.told()))?;
+        // Used on while others are looked at: it has the time of the step.
+        let mut session = inside.any(job.until).await.map_err(|error| failed(error.told()))?;
         for (setting, _) in PREVIOUS {
             apply(&mut session, &set_back(setting)).await?;
         }

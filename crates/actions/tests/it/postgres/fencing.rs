@@ -41,6 +41,8 @@ async fn l2_a_server_that_was_stopped_is_started_again_by_the_undo() {
     let pair = Pair::start();
     let mut fence = pair.local_step("postgres.fence: {service: orders-db}");
     fence.done().await;
+    // The machine died before it could say by which means.
+    fence.observed.retain(|name, _| !name.ends_with("FENCED_BY"));
     assert_eq!(fence.undo().await.0, Outcome::Done);
     pair.primary.psql("insert into ledger values (1)");
     assert_eq!(fence.undo().await.0, Outcome::Done, "undone twice is as once");
