@@ -19,7 +19,8 @@ use crate::task::Task;
 use crate::telling::Telling;
 use lifeboat_core::port::Trouble;
 use lifeboat_core::run::{Found, Observed, Outcome, Told};
-use lifeboat_core::runbook::{Check, Shell};
+use lifeboat_core::runbook::postgres::Postgres;
+use lifeboat_core::runbook::{Check, Deed, Shell};
 use order::{Frame, Order, Report};
 use processes::GRACE;
 use std::collections::BTreeMap;
@@ -205,7 +206,10 @@ fn shortened(text: &str) -> String {
 
 fn environment(task: &Task) -> BTreeMap<String, String> {
     let binding = &task.binding;
-    let is_given = |name: &&String| !WITHHELD.contains(&name.as_str()) || binding.secrets.contains(name);
+    // A recovery is this same program: it opens the vault as it would for a person.
+    let is_ours = matches!(&binding.deed, Deed::Postgres(Postgres::Recover(_)));
+    let is_given =
+        |name: &&String| is_ours || !WITHHELD.contains(&name.as_str()) || binding.secrets.contains(name);
     let own = task.tools.environment.iter().filter(|(name, _)| is_given(name));
     let mut all: BTreeMap<String, String> = own.map(|(name, value)| (name.clone(), value.clone())).collect();
     all.extend(binding.environment.clone());
