@@ -74,18 +74,18 @@ struct CautionView {
 /// # Errors
 /// If there is no plan, or no such runbook.
 pub async fn run(settings: &Settings, command: Command) -> anyhow::Result<Exit> {
-    if let Command::New { name, service } = &command {
-        return new(settings, name.as_deref(), service.as_deref().unwrap_or_default());
-    }
-    let plan = match settings.plan_file()? {
-        Some(plan) => plan,
-        None => settings.open().await?.required_plan()?.clone(),
-    };
     match command {
-        Command::Check { names } => check(settings, &plan, &names),
-        Command::Export(args) => export(settings, &plan, &args),
-        // It needs no plan.
-        Command::New { .. } => Ok(Exit::Good),
+        Command::New { name, service } => new(settings, name.as_deref(), &service.unwrap_or_default()),
+        Command::Check { names } => check(settings, &plan(settings).await?, &names),
+        Command::Export(args) => export(settings, &plan(settings).await?, &args),
+    }
+}
+
+/// The plan at hand, else the vault's.
+async fn plan(settings: &Settings) -> anyhow::Result<PlanFile> {
+    match settings.plan_file()? {
+        Some(plan) => Ok(plan),
+        None => Ok(settings.open().await?.required_plan()?.clone()),
     }
 }
 

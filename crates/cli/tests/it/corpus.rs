@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// Mutations of each seed.
 const MUTATIONS: u64 = 300;
+/// The same for whole documents, each of which is read, judged, written and read again.
+const DOCUMENT_MUTATIONS: u64 = 40;
 /// A mutation that is longer grows no more.
 const GROWTH_LIMIT_BYTES: usize = 16 << 10;
 /// What a decoder may hold at once for an input of a few KiB: a length that is only claimed is a gigabyte.
@@ -116,7 +118,8 @@ fn every_decoder_takes_every_seed_and_its_mutations_without_a_panic_and_in_littl
             let bytes = std::fs::read(directory.join(seed)).unwrap();
             run(target, seed, &bytes);
             let mut numbers = Numbers(number);
-            for _ in 0..MUTATIONS {
+            let mutations = if name.starts_with("plan_") { DOCUMENT_MUTATIONS } else { MUTATIONS };
+            for _ in 0..mutations {
                 run(target, seed, &mutate(&bytes, &mut numbers));
             }
         }

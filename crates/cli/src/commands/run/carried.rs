@@ -91,7 +91,7 @@ fn tell(settings: &Settings, known: &Known, told: &RunTold) {
     }
     match told {
         RunTold::Event(event, time) => {
-            if let Some((text, tone)) = words::event(known, event, *time) {
+            if let Some((text, tone)) = words::event(known, event) {
                 line(output, *time, &text, tone);
             }
             if let Event::Asked { step, ask, .. } = event {

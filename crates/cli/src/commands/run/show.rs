@@ -6,7 +6,7 @@ use crate::settings::Settings;
 use crate::{show, signals};
 use jiff::Timestamp;
 use lifeboat_base::format_duration;
-use lifeboat_core::run::{Ask, Event, Side, Standing, StepNumber, standing};
+use lifeboat_core::run::{Ask, Ending, Event, Outcome, Side, Standing, StepNumber, standing};
 use lifeboat_engine::run::{Known, RunId, load, output};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -62,6 +62,11 @@ struct StepView<'a> {
     asked: Option<&'a Ask>,
 }
 
+#[derive(Serialize)]
+struct Printed {
+    text: String,
+}
+
 /// Shows it.
 ///
 /// # Errors
@@ -106,7 +111,7 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<Exit> {
 /// Good unless it ended otherwise than it should.
 fn exit(known: &Known) -> Exit {
     match known.state.ending() {
-        None | Some(lifeboat_core::run::Ending::Completed | lifeboat_core::run::Ending::Led { .. }) => {
+        None | Some(Ending::Completed | Ending::Led { .. }) => {
             Exit::Good
         }
         Some(_) => Exit::Findings,
@@ -122,10 +127,6 @@ async fn printed(
     let long = output(vault, &known.id, step).await?;
     let short = known.outputs.iter().filter(|output| output.step == step && output.whole_bytes.is_none());
     let text: String = short.map(|output| output.text.as_str()).chain([long.as_str()]).collect();
-    #[derive(Serialize)]
-    struct Printed {
-        text: String,
-    }
     settings.output.result("run.output", &Printed { text: text.clone() }, |_| {
         text.lines().map(|line| format!("{}\n", clean(line))).collect()
     })?;
@@ -274,7 +275,6 @@ fn page(style: &Style, known: &Known, now: Timestamp) -> String {
 
 /// Why a step last failed, or was not as wanted.
 fn last_trouble(known: &Known, of: StepNumber) -> Option<String> {
-    use lifeboat_core::run::Outcome;
     known.events.iter().rev().find_map(|(event, _)| match event {
         Event::Came { step, outcome: Outcome::Failed { why } | Outcome::Unknown { why }, .. }
             if *step == of =>

@@ -2,7 +2,6 @@
 
 use crate::output::{Tone, clean};
 use crate::show;
-use jiff::Timestamp;
 use lifeboat_core::run::{
     Answer, Ask, Class, Doing, Ending, Event, Found, Outcome, Side, Standing, StepNumber,
 };
@@ -122,7 +121,7 @@ pub(super) fn ways(known: &Known, of: StepNumber, ask: &Ask) -> Vec<String> {
 }
 
 /// An event in a line, and how it is to be taken; none for what only the record needs.
-pub(super) fn event(known: &Known, event: &Event, _: Timestamp) -> Option<(String, Tone)> {
+pub(super) fn event(known: &Known, event: &Event) -> Option<(String, Tone)> {
     let name = |of: &StepNumber| step(known, *of);
     Some(match event {
         Event::Carried { by } => (format!("carried by {}", clean(by)), Tone::Faint),

@@ -77,20 +77,23 @@ pub enum Deed {
     Postgres(Postgres),
 }
 
-/// The names of the actions that a plan may call.
+/// The names of the actions that a plan may call, but for PostgreSQL's.
 const ACTIONS: [&str; 5] = ["http.check", "tcp.check", "tls.check", "files.put", "notify.webhook"];
 
 impl Deed {
     /// An action as the plan calls it; or what is wrong with it.
     pub(super) fn action(name: &str, arguments: &Value) -> Result<Self, String> {
-        if name.starts_with(postgres::FAMILY) {
-            return Postgres::action(name, arguments).map(Self::Postgres);
-        }
-        if !ACTIONS.contains(&name) {
-            return Err(match nearest(name, ACTIONS) {
+        let all = || ACTIONS.into_iter().chain(postgres::ACTIONS);
+        if !all().any(|known| known == name) {
+            return Err(match nearest(name, all()) {
                 Some(near) => format!("there is no action `{name}`; did you mean `{near}`?"),
-                None => format!("there is no action `{name}`; there are {}", ACTIONS.join(", ")),
+                None => {
+                    format!("there is no action `{name}`; there are {}", all().collect::<Vec<_>>().join(", "))
+                }
             });
+        }
+        if postgres::ACTIONS.contains(&name) {
+            return Postgres::action(name, arguments).map(Self::Postgres);
         }
         let form = serde_json::json!({ "action": name, "with": arguments });
         let deed: Self = serde_json::from_value(form).map_err(|error| format!("`{name}`: {error}"))?;

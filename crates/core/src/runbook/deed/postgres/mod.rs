@@ -17,13 +17,9 @@ pub use steps::{
 use super::quoted;
 use crate::run::Class;
 use crate::runbook::bind::Server;
-use lifeboat_plan::nearest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sql::{literal, reads_only};
-
-/// Every action of this family begins so.
-pub(super) const FAMILY: &str = "postgres.";
 
 /// What is done to a PostgreSQL cluster.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,7 +58,7 @@ pub enum Postgres {
 }
 
 /// The names of the actions of this family.
-const ACTIONS: [&str; 10] = [
+pub(super) const ACTIONS: [&str; 10] = [
     "postgres.stop_writes",
     "postgres.resume_writes",
     "postgres.check",
@@ -84,14 +80,8 @@ pub const PRELOAD: &str = "session_preload_libraries";
 pub const NO_LIBRARY: &str = "lifeboat_fenced";
 
 impl Postgres {
-    /// An action as the plan calls it; or what is wrong with it.
+    /// One of [`ACTIONS`] as the plan calls it; or what is wrong with its arguments.
     pub(super) fn action(name: &str, arguments: &Value) -> Result<Self, String> {
-        if !ACTIONS.contains(&name) {
-            return Err(match nearest(name, ACTIONS) {
-                Some(near) => format!("there is no action `{name}`; did you mean `{near}`?"),
-                None => format!("there is no action `{name}`; there are {}", ACTIONS.join(", ")),
-            });
-        }
         let form = serde_json::json!({ "action": name, "with": arguments });
         serde_json::from_value(form).map_err(|error| format!("`{name}`: {error}"))
     }
