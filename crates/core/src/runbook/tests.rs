@@ -62,8 +62,11 @@ fn b1_every_problem_of_every_step_is_told_before_anything_begins() {
     assert!(problems[1].contains("adress"), "{problems:?}");
     assert!(problems[2].starts_with("step 3") && problems[2].contains("one word"), "{problems:?}");
     // Whichever family it is of.
-    for (wrong, right) in [("postgrs.promote", "postgres.promote"), ("postgres.stopwrites", "postgres.stop_writes")] {
-        let problems = bound(&plan(&format!("    steps: [{{{wrong}: {{}}}}]\n")), &[], "Ana", "").unwrap_err();
+    for (wrong, right) in
+        [("postgrs.promote", "postgres.promote"), ("postgres.stopwrites", "postgres.stop_writes")]
+    {
+        let problems =
+            bound(&plan(&format!("    steps: [{{{wrong}: {{}}}}]\n")), &[], "Ana", "").unwrap_err();
         assert!(problems[0].contains(&format!("did you mean `{right}`?")), "{problems:?}");
     }
     // Nobody but the requester could agree.

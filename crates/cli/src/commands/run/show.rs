@@ -111,9 +111,7 @@ pub async fn run(settings: &Settings, args: &Args) -> anyhow::Result<Exit> {
 /// Good unless it ended otherwise than it should.
 fn exit(known: &Known) -> Exit {
     match known.state.ending() {
-        None | Some(Ending::Completed | Ending::Led { .. }) => {
-            Exit::Good
-        }
+        None | Some(Ending::Completed | Ending::Led { .. }) => Exit::Good,
         Some(_) => Exit::Findings,
     }
 }
