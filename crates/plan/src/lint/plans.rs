@@ -372,9 +372,11 @@ fn broken(source: &str) -> Vec<Finding> {
     let Err(problems) = load(source) else { return Vec::new() };
     let Some(rule) = super::rule("LB0700") else { return Vec::new() };
     let problems = problems.into_iter().filter(|problem| problem.severity == Severity::Error);
+    let last = u32::try_from(source.lines().count().max(1)).unwrap_or(u32::MAX);
     let mut findings: Vec<Finding> = problems
         .map(|problem| {
-            let place = Place::new(problem.line, problem.column, problem.length);
+            // YAML has more ways to end a line than a text has, and its end may lie behind the last.
+            let place = Place::new(problem.line.min(last), problem.column, problem.length);
             let mut help = problem.help.unwrap_or_default();
             _ = write!(
                 help,
