@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Mutations of each seed.
 const MUTATIONS: u64 = 300;
 /// The same for whole documents, each of which is read, judged, written and read again.
-const DOCUMENT_MUTATIONS: u64 = 40;
+const DOCUMENT_MUTATIONS: u64 = 100;
 /// A mutation that is longer grows no more.
 const GROWTH_LIMIT_BYTES: usize = 16 << 10;
 /// What a decoder may hold at once for an input of a few KiB: a length that is only claimed is a gigabyte.

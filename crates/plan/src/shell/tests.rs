@@ -37,6 +37,15 @@ fn substitutions_are_commands_of_their_own() {
     assert_eq!(show("x `y z`"), ["1:1 x `y z`", "1:4 y z in 0"]);
 }
 
+/// Each stands behind the one that it stands in: whoever goes outwards arrives.
+#[test]
+fn what_stands_inside_of_a_command_stands_behind_it() {
+    assert_eq!(
+        show("a <(b <(c) | d) < <(e) \"$(f)\""),
+        ["1:1 a $(f)", "1:5 b 1/2 in 0", "1:9 c in 1", "1:14 d 2/2 in 0", "1:21 e in 0", "1:27 f in 0"]
+    );
+}
+
 #[test]
 fn placeholders_are_words_and_redirections_are_not() {
     assert_eq!(show("kubectl logs <pod-name> -n x"), ["1:1 kubectl logs <pod-name> -n x"]);

@@ -159,7 +159,11 @@ impl Walker {
     }
 
     fn simple(&mut self, simple: &ast::SimpleCommand, mut command: Command, context: &Context<'_>) {
+        // Its place is taken before those of what stands inside of it.
         let at = self.script.commands.len();
+        self.script.commands.push(command.clone());
+        let around = context.inside;
+        let context = &Context { inside: Some(at), ..*context };
         let mut nested = Vec::new();
         let prefix = simple.prefix.iter().flat_map(|prefix| &prefix.0);
         let suffix = simple.suffix.iter().flat_map(|suffix| &suffix.0);
@@ -173,10 +177,10 @@ impl Walker {
             self.item(item, false, &mut command, context, &mut nested);
         }
         command.guarded = context.guarded;
-        command.inside = context.inside;
+        command.inside = around;
         let first = command.words.first().or(command.assignments.first().map(|(_, word)| word));
         command.line = first.map_or(context.at.0, |word| word.line);
-        self.script.commands.push(command);
+        self.script.commands[at] = command;
         for (text, place) in nested {
             // What a substitution says wrong is said of the whole.
             _ = self.text(&text, context.depth + 1, place, Some(at));
@@ -206,8 +210,7 @@ impl Walker {
                 self.redirect(redirect, command, context, nested)
             }
             CommandPrefixOrSuffixItem::ProcessSubstitution(_, shell) => {
-                let context = Context { inside: Some(self.script.commands.len()), ..*context };
-                self.list(&shell.list, &context);
+                self.list(&shell.list, context);
             }
         }
     }
@@ -232,8 +235,7 @@ impl Walker {
                 match target {
                     IoFileRedirectTarget::Filename(target) => (direction, target),
                     IoFileRedirectTarget::ProcessSubstitution(_, shell) => {
-                        let context = Context { inside: Some(self.script.commands.len()), ..*context };
-                        return self.list(&shell.list, &context);
+                        return self.list(&shell.list, context);
                     }
                     IoFileRedirectTarget::Fd(_) | IoFileRedirectTarget::Duplicate(_) => return,
                 }
